@@ -1,0 +1,19 @@
+"""ADF-STEM scattering cross-sections (PPISCS) of fcc crystals: simulate, predict, fit."""
+
+from importlib.metadata import version
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.kernel import Curve, ScatteringKernel
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulate import scattering_kernel, simulate
+
+__version__ = version("ppiscs-jax")
+__all__ = [
+    "Curve",
+    "InputError",
+    "ScatteringKernel",
+    "Settings",
+    "__version__",
+    "scattering_kernel",
+    "simulate",
+]

@@ -1,0 +1,172 @@
+"""Scattering resolved in tilt, collection angle and thickness, with its batch means.
+
+Every aperture, annular detector and radial sensitivity is a weighted sum of a kernel, and so
+is its standard error, because the batches are kept.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.settings import Settings
+
+
+@dataclass(frozen=True)
+class Curve:
+    """PPISCS against thickness.
+
+    Attributes:
+        n_atoms: number of atoms per column 1, 2, …, shape (n,).
+        ppiscs: probe-position integrated scattering cross-section [Å²], shape (n,).
+        standard_error: standard error of ppiscs [Å²], shape (n,); errors at different
+            thicknesses are correlated.
+        settings: what was simulated.
+        seed: seed of all random draws.
+        waves: number of tilted plane waves.
+        batches: number of independent batches that the error is estimated from.
+    """
+
+    n_atoms: np.ndarray
+    ppiscs: np.ndarray
+    standard_error: np.ndarray
+    settings: Settings
+    seed: int
+    waves: int
+    batches: int
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence interval [Å²] of each thickness by itself, Student's t over batches."""
+        half = student_t.ppf(0.5 + level / 2, self.batches - 1) * self.standard_error
+        return self.ppiscs - half, self.ppiscs + half
+
+
+def cumulative_weights(nodes: np.ndarray, x: float) -> np.ndarray:
+    """Weights of bins in the integral from the first node to x, shape (bins,).
+
+    The running integral is known at the bins' edges; between edges it is interpolated by the
+    cubic through the four nearest (fewer where there are fewer), which is linear in the bins.
+    """
+    n = min(4, len(nodes))
+    after = int(np.searchsorted(nodes, x, side="left"))
+    first = int(np.clip(after - n // 2, 0, len(nodes) - n))
+    near = nodes[first : first + n]
+    weights = np.zeros(len(nodes) - 1)
+    for j, node in enumerate(near):
+        others = np.delete(near, j)
+        lagrange = np.prod((x - others) / (node - others))
+        weights[: first + j] += lagrange
+    return weights
+
+
+@dataclass(frozen=True)
+class ScatteringKernel:
+    """Fractions of electrons scattered, by tilt ring, thickness and collection angle.
+
+    Attributes:
+        settings: specimen and voltage; its aperture and detector are the defaults below.
+        ring_edges_mrad: edges of the rings of tilts [mrad], shape (rings + 1,), from 0.
+        angle_edges_mrad: edges of the collection-angle bins [mrad], shape (bins + 1,).
+        batch_means: mean fraction over the tilts of a ring, per batch, shape
+            (batches, rings, n, bins). Bins are correlated: form errors over batches.
+        seed, waves: seed of all random draws, number of tilted plane waves.
+    """
+
+    settings: Settings
+    ring_edges_mrad: np.ndarray
+    angle_edges_mrad: np.ndarray
+    batch_means: np.ndarray
+    seed: int
+    waves: int
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """Thicknesses 1, 2, … [atoms per column]."""
+        return np.arange(1, self.batch_means.shape[2] + 1)
+
+    def _aperture_weights(self, convergence_mrad: float) -> np.ndarray:
+        """Weight of each ring in the mean over an aperture, shape (rings,)."""
+        edges = self.ring_edges_mrad
+        problem = range_problem(
+            "convergence_mrad", convergence_mrad, edges[1], edges[-1], "mrad of this kernel"
+        )
+        if problem:
+            raise InputError(problem)
+        return cumulative_weights(edges**2, convergence_mrad**2) * np.diff(edges**2) / (
+            convergence_mrad**2
+        )
+
+    def _weighted(self, convergence_mrad: float | None, angle_weights: np.ndarray) -> np.ndarray:
+        """Cross-sections [Å²] of every batch and thickness, shape (batches, n)."""
+        if convergence_mrad is None:
+            convergence_mrad = float(self.settings.convergence_mrad)
+        area = (
+            self.settings.zone_axis_data.column_area
+            * self.settings.element_data.lattice_angstrom**2
+        )
+        rings = self._aperture_weights(convergence_mrad)
+        return area * np.einsum("brnt,r,t->bn", self.batch_means, rings, angle_weights)
+
+    def _curve(self, batches: np.ndarray, **changes: float | None) -> Curve:
+        changed = {f: v for f, v in changes.items() if v is not None}
+        return Curve(
+            n_atoms=self.n_atoms,
+            ppiscs=batches.mean(axis=0),
+            standard_error=batches.std(axis=0, ddof=1) / np.sqrt(len(batches)),
+            settings=dataclasses.replace(self.settings, **changed),
+            seed=self.seed,
+            waves=self.waves,
+            batches=len(batches),
+        )
+
+    def curve(
+        self,
+        convergence_mrad: float | None = None,
+        inner_mrad: float | None = None,
+        outer_mrad: float | None = None,
+    ) -> Curve:
+        """PPISCS of an ideal annular detector; what is not given is as in the settings.
+
+        Raises:
+            InputError: an angle outside the kernel.
+        """
+        inner = float(self.settings.inner_mrad) if inner_mrad is None else inner_mrad
+        outer = float(self.settings.outer_mrad) if outer_mrad is None else outer_mrad
+        edges = self.angle_edges_mrad
+        problems = [
+            range_problem("inner_mrad", inner, edges[0], edges[-1], "mrad of this kernel"),
+            range_problem("outer_mrad", outer, edges[0], edges[-1], "mrad of this kernel"),
+        ]
+        if any(problems):
+            raise InputError(p for p in problems if p)
+        weights = cumulative_weights(edges, outer) - cumulative_weights(edges, inner)
+        return self._curve(
+            self._weighted(convergence_mrad, weights),
+            convergence_mrad=convergence_mrad,
+            inner_mrad=inner,
+            outer_mrad=outer,
+        )
+
+    def sensitivity_curve(
+        self,
+        sensitivity: Callable[[np.ndarray], np.ndarray],
+        convergence_mrad: float | None = None,
+    ) -> Curve:
+        """PPISCS of a detector with a radial sensitivity S(θ), θ in mrad, S usually 0 to 1.
+
+        S is averaged over each bin (four Gauss points); the settings' detector angles in the
+        result are the kernel's range.
+        """
+        edges = self.angle_edges_mrad
+        points, weights = np.polynomial.legendre.leggauss(4)
+        theta = edges[:-1, None] + 0.5 * (points + 1) * np.diff(edges)[:, None]
+        mean = np.asarray(sensitivity(theta)) @ weights / 2
+        return self._curve(
+            self._weighted(convergence_mrad, mean),
+            convergence_mrad=convergence_mrad,
+            inner_mrad=float(edges[0]),
+            outer_mrad=float(edges[-1]),
+        )

@@ -1,0 +1,56 @@
+"""From the scattered wave to intensity per collection angle: the one |ψ|² is here."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float, Int
+
+from ppiscs_jax.multislice.grid import Grid
+
+
+def collection_angle_mrad(
+    grid: Grid,
+    residual: Float[Array, " 2"],
+    lattice_angstrom: float,
+    wavelength_angstrom: Float[Array, ""] | float,
+) -> Float[Array, " n_band"]:
+    """Angle λ|g + q| of every component inside the band limit [mrad]."""
+    rows, columns = grid.band_indices
+    gx, gy = grid.frequencies
+    kx, ky = gx[rows] + residual[0], gy[columns] + residual[1]
+    return 1e3 * wavelength_angstrom / lattice_angstrom * jnp.sqrt(kx**2 + ky**2)
+
+
+def intensity(grid: Grid, spectrum: Complex[Array, "nx ny"]) -> Float[Array, " n_band"]:
+    """Fraction of the electrons in every component inside the band limit."""
+    psi = spectrum[grid.band_indices] / (grid.shape[0] * grid.shape[1])
+    return psi.real**2 + psi.imag**2
+
+
+def angle_bins(
+    angle_mrad: Float[Array, " n_band"], edges_mrad: Float[Array, " edges"]
+) -> Int[Array, " n_band"]:
+    """Index of the bin of each angle; angles outside the edges get index `edges − 1`."""
+    bins = jnp.searchsorted(edges_mrad, angle_mrad, side="right") - 1
+    return jnp.where(bins < 0, len(edges_mrad) - 1, bins)
+
+
+def bin_intensity(
+    fraction: Float[Array, " n_band"], bins: Int[Array, " n_band"], n_bins: int
+) -> Float[Array, " n_bins"]:
+    """Sum the fractions of each bin. Hard edges: no gradient in angle or voltage."""
+    return jax.ops.segment_sum(fraction, bins, num_segments=n_bins + 1)[:-1]
+
+
+def smooth_annulus(
+    angle_mrad: Float[Array, " n_band"],
+    inner_mrad: Float[Array, ""] | float,
+    outer_mrad: Float[Array, ""] | float,
+    edge_width_mrad: float,
+) -> Float[Array, " n_band"]:
+    """Sensitivity of an annular detector with smooth edges, between 0 and 1.
+
+    Logistic edges whose 12–88 % width is 4 `edge_width_mrad`; differentiable in all angles.
+    """
+    rise = jax.nn.sigmoid((angle_mrad - inner_mrad) / edge_width_mrad)
+    fall = jax.nn.sigmoid((outer_mrad - angle_mrad) / edge_width_mrad)
+    return rise * fall

@@ -1,0 +1,89 @@
+"""Tilted plane waves: which tilts, and how a tilt starts on the periodic cell."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+from scipy.stats import qmc
+
+from ppiscs_jax.crystal import ZONE_AXES
+from ppiscs_jax.multislice.grid import Grid
+
+
+def sample_tilts(
+    zone_axis: str,
+    ring_edges_mrad: np.ndarray,
+    seeds: tuple[int, ...],
+    start: int,
+    n_waves: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quasi-random tilts over the rings of an aperture: part of one endless sequence.
+
+    A scrambled Sobol sequence: its first coordinate picks ring and radius, uniform in area
+    within a ring, so that rings of any width get the same number of waves; its second the
+    azimuth inside the irreducible wedge of the zone axis.
+
+    Args:
+        zone_axis: name of the zone axis.
+        ring_edges_mrad: increasing edges of the rings [mrad], shape (rings + 1,); the number
+            of rings is a power of two.
+        seeds: what the scrambling is drawn from.
+        start: number of tilts to skip, a multiple of `n_waves`.
+        n_waves: number of tilts, a power of two and a multiple of the number of rings.
+
+    Returns:
+        Tilts as (q_x, q_y) [mrad], shape (n_waves, 2), and the ring of each, (n_waves,).
+    """
+    edges = np.asarray(ring_edges_mrad, dtype=float)
+    sobol = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(seeds))
+    if start:
+        sobol.fast_forward(start)
+    s, t = sobol.random(n_waves).T
+    ring = np.floor(s * (len(edges) - 1)).astype(int)
+    fraction = s * (len(edges) - 1) - ring
+    low, high = edges[ring], edges[ring + 1]
+    radius = np.sqrt(low**2 + fraction * (high**2 - low**2))
+    first, last = np.deg2rad(ZONE_AXES[zone_axis].wedge_deg)
+    azimuth = first + t * (last - first)
+    return radius[:, None] * np.stack([np.cos(azimuth), np.sin(azimuth)], axis=-1), ring
+
+
+class Tilt(NamedTuple):
+    """A tilt split into a reciprocal vector of the supercell and the rest.
+
+    Attributes:
+        order: the reciprocal vector, as integer-valued indices along A and B.
+        residual: the rest, inside the first Brillouin zone [1 / lattice constants].
+    """
+
+    order: Float[Array, " 2"]
+    residual: Float[Array, " 2"]
+
+
+def split_tilt(
+    grid: Grid,
+    tilt_mrad: Float[Array, " 2"],
+    lattice_angstrom: float,
+    wavelength_angstrom: Float[Array, ""] | float,
+) -> Tilt:
+    """Split a tilt so that the grid stays centred on the zone axis for every tilt.
+
+    The band limit then needs no room for the aperture. The derivative with respect to
+    angle or wavelength acts on the residual, at a fixed order.
+    """
+    q = 1e-3 * tilt_mrad / wavelength_angstrom * lattice_angstrom
+    lengths = jnp.asarray(grid.lengths)
+    order = jax.lax.stop_gradient(jnp.round(q * lengths))
+    return Tilt(order, q - order / lengths)
+
+
+def plane_wave(grid: Grid, order: Float[Array, " 2"]) -> Complex[Array, "nx ny"]:
+    """The wave e^{2πi g·r} of unit amplitude for a reciprocal vector of the supercell."""
+    nx, ny = grid.shape
+    wx, wy = (
+        jnp.exp(2j * jnp.pi * jnp.mod(np.arange(n) * m, n) / n)
+        for n, m in ((nx, order[0]), (ny, order[1]))
+    )
+    return wx[:, None] * wy[None, :]

@@ -1,0 +1,161 @@
+"""Tilted plane waves through displaced crystals: a scan over atomic planes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
+
+from ppiscs_jax.constants import wavelength_angstrom
+from ppiscs_jax.multislice.detectors import (
+    angle_bins,
+    bin_intensity,
+    collection_angle_mrad,
+    intensity,
+)
+from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.multislice.illumination import plane_wave, split_tilt
+from ppiscs_jax.multislice.potential import Atom, displace, make_atom, transmission
+from ppiscs_jax.multislice.propagation import propagator
+from ppiscs_jax.settings import Settings
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Specimen:
+    """What a wave meets on a grid: leaves are dynamic, so new values need no compilation.
+
+    Attributes:
+        atom: spectra of one atom.
+        lattice_angstrom: lattice constant [Å].
+        slice_angstrom: distance between atomic planes [Å].
+        rmsd: displacement per axis, fractions of the supercell's edges.
+        wavelength_angstrom: electron wavelength [Å].
+    """
+
+    atom: Atom
+    lattice_angstrom: Float[Array, ""] | float
+    slice_angstrom: Float[Array, ""] | float
+    rmsd: Float[Array, " 2"]
+    wavelength_angstrom: Float[Array, ""] | float
+
+
+def make_specimen(settings: Settings, grid: Grid, *, core_correction: bool = True) -> Specimen:
+    """The specimen of `settings` on a grid. Differentiable in voltage and rmsd."""
+    a = settings.element_data.lattice_angstrom
+    return Specimen(
+        atom=make_atom(
+            settings.element, a, grid, settings.voltage_kv, core_correction=core_correction
+        ),
+        lattice_angstrom=a,
+        slice_angstrom=settings.zone_axis_data.slice_thickness * a,
+        rmsd=settings.rmsd_angstrom / (a * jnp.asarray(grid.lengths)),
+        wavelength_angstrom=wavelength_angstrom(settings.voltage_kv),
+    )
+
+
+def atomic_planes(
+    grid: Grid, specimen: Specimen, key: PRNGKeyArray, n_planes: int, *, batch_size: int | None
+) -> Complex[Array, "planes nx ny"]:
+    """Transmission functions of `n_planes` independent displaced copies of each layer.
+
+    Copy i of layer l stands at i · layers + l and is drawn from that number folded into key.
+    """
+    sites = jnp.asarray(grid.sites)
+    n_layers = len(sites)
+
+    def one(index: Int[Array, ""]) -> Complex[Array, "nx ny"]:
+        positions = displace(
+            jax.random.fold_in(key, index), sites[index % n_layers], specimen.rmsd
+        )
+        return transmission(grid, specimen.atom, positions)
+
+    return jax.lax.map(one, jnp.arange(n_planes * n_layers), batch_size=batch_size)
+
+
+def transmit(
+    grid: Grid,
+    specimen: Specimen,
+    tilt_mrad: Float[Array, " 2"],
+    plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
+    repeats: Any,
+    edges_mrad: Float[Array, " edges"],
+) -> Float[Array, "n_atoms bins"]:
+    """Fractions scattered into bins of collection angle after 1, 2, … atoms a column.
+
+    Args:
+        grid, specimen: what the wave meets.
+        tilt_mrad: tilt of the incident plane wave [mrad].
+        plane_at: gives the transmission function of a layer of one repeat, from that
+            repeat's entry in `repeats` and the layer's number.
+        repeats: pytree scanned over, one entry per atom a column.
+        edges_mrad: increasing edges of the collection-angle bins [mrad].
+    """
+    lattice, wavelength = specimen.lattice_angstrom, specimen.wavelength_angstrom
+    tilt = split_tilt(grid, tilt_mrad, lattice, wavelength)
+    free_space = propagator(grid, tilt.residual, lattice, wavelength, specimen.slice_angstrom)
+    angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength)
+    bins = angle_bins(angle, edges_mrad)
+    n_layers = len(grid.sites)
+
+    def add_atom(psi: Complex[Array, "nx ny"], repeat: Any):
+        for layer in range(n_layers):
+            spectrum = jnp.fft.fft2(psi * plane_at(repeat, layer)) * free_space
+            psi = jnp.fft.ifft2(spectrum)
+        return psi, bin_intensity(intensity(grid, spectrum), bins, len(edges_mrad) - 1)
+
+    return jax.lax.scan(add_atom, plane_wave(grid, tilt.order), repeats)[1]
+
+
+@partial(jax.jit, static_argnames=("grid", "n_atoms", "n_planes", "batch_size"))
+def scatter_batch(
+    grid: Grid,
+    specimen: Specimen,
+    key: PRNGKeyArray,
+    tilts_mrad: Float[Array, "waves 2"],
+    edges_mrad: Float[Array, " edges"],
+    *,
+    n_atoms: int,
+    n_planes: int,
+    batch_size: int | None = None,
+) -> Float[Array, "waves n_atoms bins"]:
+    """Fractions scattered by every wave of a batch, at every thickness, into every bin.
+
+    The waves share a stock of `n_planes` ≥ `n_atoms` displaced copies of every layer; each
+    wave stacks its own random selection, without replacement. Each wave alone thus sees
+    independently displaced planes, as if it had been given a crystal of its own, while
+    making the planes is paid for once.
+
+    Args:
+        key: the batch's random key. Plane i of layer l is drawn from
+            fold_in(fold_in(key, 0), i · layers + l), wave w's selection from
+            fold_in(fold_in(key, 1), w).
+        tilts_mrad: tilts of the waves [mrad].
+        edges_mrad: edges of the collection-angle bins [mrad].
+        n_atoms: largest thickness [atoms per column].
+        batch_size: waves computed at once; None computes them one after the other, which
+            is the fastest on a CPU.
+    """
+    planes = atomic_planes(
+        grid, specimen, jax.random.fold_in(key, 0), n_planes, batch_size=batch_size
+    )
+    selection_key = jax.random.fold_in(key, 1)
+    n_layers = len(grid.sites)
+
+    def one(wave: tuple[Int[Array, ""], Float[Array, " 2"]]) -> Float[Array, "n_atoms bins"]:
+        index, tilt_mrad = wave
+        keys = jax.random.split(jax.random.fold_in(selection_key, index), n_layers)
+        order = jax.vmap(lambda k: jax.random.permutation(k, n_planes)[:n_atoms])(keys)
+        return transmit(
+            grid,
+            specimen,
+            tilt_mrad,
+            lambda repeat, layer: planes[repeat[layer] * n_layers + layer],
+            order.T,
+            edges_mrad,
+        )
+
+    return jax.lax.map(one, (jnp.arange(len(tilts_mrad)), tilts_mrad), batch_size=batch_size)

@@ -1,0 +1,185 @@
+"""The experiment: specimen and microscope, as one frozen pytree."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from ppiscs_jax.crystal import (
+    ELEMENTS,
+    ZONE_AXES,
+    Element,
+    ZoneAxis,
+    rmsd_from_temperature,
+    zone_axis,
+)
+from ppiscs_jax.errors import InputError, choice_problem, range_problem
+
+RANGES = {
+    "voltage_kv": (20.0, 1000.0, "kV"),
+    "convergence_mrad": (0.5, 100.0, "mrad"),
+    "inner_mrad": (0.0, 250.0, "mrad"),
+    "outer_mrad": (0.0, 250.0, "mrad"),
+    "rmsd_angstrom": (0.0, 0.3, "Å"),
+    "c30_mm": (-100.0, 100.0, "mm"),
+    "c10_angstrom": (-1e6, 1e6, "Å"),
+}
+"""What the simulator accepts, per field: lowest, highest, unit."""
+
+VECTOR_ORDER = (
+    "element",
+    "zone_axis",
+    "voltage_kv",
+    "c30_mm",
+    "c10_angstrom",
+    "convergence_mrad",
+    "inner_mrad",
+    "outer_mrad",
+    "rmsd_angstrom",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Specimen and microscope settings of one PPISCS–thickness curve.
+
+    A pytree: the numbers are leaves (they may be traced), element and zone axis are static.
+
+    Attributes:
+        element: chemical symbol of an fcc element.
+        zone_axis: "100" (or "001"), "110" or "111".
+        voltage_kv: accelerating voltage [kV].
+        convergence_mrad: convergence semi-angle α [mrad].
+        inner_mrad, outer_mrad: collection angles θ₀, θₑ of an ideal annular detector [mrad].
+            All angles are on the small-angle scale: mrad ≡ 1000 λk.
+        rmsd_angstrom: root-mean-square thermal displacement per axis [Å].
+        c30_mm, c10_angstrom: spherical aberration [mm] and defocus C10 [Å] (positive is
+            overfocus, as in abTEM's C10). PPISCS does not depend on them.
+        temperature_k: instead of rmsd_angstrom, the temperature [K] from which it follows
+            (Gao & Peng 1999). Not kept.
+
+    Raises:
+        InputError: naming every field that is out of range, with its value and unit.
+    """
+
+    element: str
+    zone_axis: str
+    voltage_kv: Any
+    convergence_mrad: Any
+    inner_mrad: Any
+    outer_mrad: Any
+    rmsd_angstrom: Any = None
+    c30_mm: Any = 0.0
+    c10_angstrom: Any = 0.0
+    temperature_k: dataclasses.InitVar[float | None] = None
+
+    def __post_init__(self, temperature_k: float | None) -> None:
+        problems = []
+        if problem := choice_problem("element", self.element, ELEMENTS):
+            problems.append(problem)
+        try:
+            object.__setattr__(self, "zone_axis", zone_axis(self.zone_axis).name)
+        except InputError as error:
+            problems += error.problems
+        if temperature_k is None and self.rmsd_angstrom is None:
+            problems.append("rmsd_angstrom: missing; give it [Å], or temperature_k [K]")
+        elif temperature_k is not None and self.rmsd_angstrom is not None:
+            problems.append(
+                f"temperature_k = {temperature_k:g} K and rmsd_angstrom = "
+                f"{self.rmsd_angstrom:g} Å: give one of them, not both"
+            )
+        elif temperature_k is not None and self.element in ELEMENTS:
+            try:
+                rmsd = rmsd_from_temperature(self.element, temperature_k)
+                object.__setattr__(self, "rmsd_angstrom", rmsd)
+            except InputError as error:
+                problems += error.problems
+        problems += self._range_problems()
+        if problems:
+            raise InputError(problems)
+
+    def _range_problems(self) -> list[str]:
+        """What is wrong with the numbers; traced values cannot be judged and pass."""
+        problems = []
+        numbers = {}
+        for field, (low, high, unit) in RANGES.items():
+            value = getattr(self, field)
+            if value is None or isinstance(value, jax.core.Tracer):
+                continue
+            try:
+                numbers[field] = float(value)
+            except (TypeError, ValueError):
+                problems.append(f"{field} = {value!r}: must be one number [{unit}]")
+                continue
+            open_low = field in ("outer_mrad",)
+            problem = range_problem(field, numbers[field], low, high, unit, open_low=open_low)
+            if problem:
+                problems.append(problem)
+        inner, outer = numbers.get("inner_mrad"), numbers.get("outer_mrad")
+        if inner is not None and outer is not None and inner >= outer:
+            problems.append(
+                f"inner_mrad = {inner:g} mrad: must be below outer_mrad = {outer:g} mrad"
+            )
+        return problems
+
+    @property
+    def element_data(self) -> Element:
+        """The element's lattice constant, atomic number, Debye–Waller coefficients."""
+        return ELEMENTS[self.element]
+
+    @property
+    def zone_axis_data(self) -> ZoneAxis:
+        """The zone axis's projected cell, atomic planes, symmetry."""
+        return ZONE_AXES[self.zone_axis]
+
+    def to_vector(self) -> np.ndarray:
+        """The nine numbers of the published network, in its order and units, shape (9,).
+
+        [Z, zone axis (0 = 110, 1 = 100, 2 = 111), E0 keV, C30 mm, C10 Å, α mrad, θ0 mrad,
+        θe mrad, rmsd Å]. Needs concrete values: use it outside jit.
+        """
+        leading = [self.element_data.atomic_number, self.zone_axis_data.code]
+        return np.array(leading + [float(getattr(self, f)) for f in VECTOR_ORDER[2:]])
+
+    @classmethod
+    def from_vector(cls, vector: Sequence[float] | np.ndarray) -> Self:
+        """Settings from the nine numbers of `to_vector`.
+
+        Raises:
+            InputError: wrong length, unknown Z or zone axis, numbers out of range.
+        """
+        x = np.asarray(vector, dtype=float)
+        if x.shape != (9,):
+            raise InputError(f"vector of shape {x.shape}: must have shape (9,), {VECTOR_ORDER}")
+        symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
+        zones = {z.code: z.name for z in ZONE_AXES.values()}
+        problems = [
+            choice_problem("vector[0], atomic number", x[0], symbols),
+            choice_problem("vector[1], zone axis", x[1], zones),
+        ]
+        if any(problems):
+            raise InputError(p for p in problems if p)
+        numbers = dict(zip(VECTOR_ORDER[2:], x[2:].tolist(), strict=True))
+        return cls(element=symbols[x[0]], zone_axis=zones[x[1]], **numbers)
+
+
+_LEAVES = VECTOR_ORDER[2:]
+
+
+def _flatten(settings: Settings):
+    children = [(jax.tree_util.GetAttrKey(f), getattr(settings, f)) for f in _LEAVES]
+    return children, (settings.element, settings.zone_axis)
+
+
+def _unflatten(static: tuple[str, str], leaves: Sequence[Any]) -> Settings:
+    # Past __init__: JAX rebuilds pytrees with leaves that are not numbers.
+    settings = object.__new__(Settings)
+    names = ("element", "zone_axis", *_LEAVES)
+    for name, value in zip(names, (*static, *leaves), strict=True):
+        object.__setattr__(settings, name, value)
+    return settings
+
+
+jax.tree_util.register_pytree_with_keys(Settings, _flatten, _unflatten)
