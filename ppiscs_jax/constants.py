@@ -4,7 +4,8 @@ Values: CODATA 2022 (Mohr, Newell, Taylor, Tiesinga, Rev. Mod. Phys. 97 (2025) 0
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+
+from ppiscs_jax.types import Scalar
 
 ELECTRON_REST_ENERGY_KEV = 510.99895069
 """Rest energy of the electron m₀c² [keV]."""
@@ -13,7 +14,7 @@ PLANCK_TIMES_C_KEV_ANGSTROM = 12.398419843320026
 """hc [keV Å], exact in the SI."""
 
 
-def wavelength_angstrom(voltage_kv: Float[Array, ""] | float) -> Float[Array, ""]:
+def wavelength_angstrom(voltage_kv: Scalar) -> Scalar:
     """Relativistic de Broglie wavelength λ = hc / √(E (E + 2 m₀c²)) [Å].
 
     Pure and differentiable. `voltage_kv` is the accelerating voltage [kV].
@@ -23,7 +24,7 @@ def wavelength_angstrom(voltage_kv: Float[Array, ""] | float) -> Float[Array, ""
     )
 
 
-def interaction_angstrom(voltage_kv: Float[Array, ""] | float) -> Float[Array, ""]:
+def interaction_angstrom(voltage_kv: Scalar) -> Scalar:
     """γλ [Å]: turns a scattering-factor density [Å⁻¹] into a phase [rad].
 
     A slice of projected scattering factor Σ f_e(g) e^{2πi g·r} / area advances the phase

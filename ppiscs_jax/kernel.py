@@ -72,6 +72,7 @@ class ScatteringKernel:
         angle_edges_mrad: edges of the collection-angle bins [mrad], shape (bins + 1,).
         batch_means: mean fraction over the tilts of a ring, per batch, shape
             (batches, rings, n, bins). Bins are correlated: form errors over batches.
+        lost: fraction of the electrons that left the numerical band, shape (rings, n).
         seed, waves: seed of all random draws, number of tilted plane waves.
     """
 
@@ -79,6 +80,7 @@ class ScatteringKernel:
     ring_edges_mrad: np.ndarray
     angle_edges_mrad: np.ndarray
     batch_means: np.ndarray
+    lost: np.ndarray
     seed: int
     waves: int
 
@@ -95,8 +97,10 @@ class ScatteringKernel:
         )
         if problem:
             raise InputError(problem)
-        return cumulative_weights(edges**2, convergence_mrad**2) * np.diff(edges**2) / (
-            convergence_mrad**2
+        return (
+            cumulative_weights(edges**2, convergence_mrad**2)
+            * np.diff(edges**2)
+            / (convergence_mrad**2)
         )
 
     def _weighted(self, convergence_mrad: float | None, angle_weights: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ the column area times the mean, over the tilts inside the aperture, of the fract
 tilted plane wave scatters into the detector. Aberrations drop out.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -49,12 +50,12 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
     """
     wavelength = float(wavelength_angstrom(settings.voltage_kv))
     angular = BAND_MARGIN * 1e-3 * max(outer_mrad, LEAST_OUTER_MRAD) / wavelength
-    far = 20.0
-    tail = far**2 * float(scattering_factor_angstrom(settings.element, np.array(far)))
+    far = np.array([20.0])
+    tail = (far**2 * scattering_factor_angstrom(settings.element, far)).item()
     tail *= float(interaction_angstrom(settings.voltage_kv))
     area = settings.zone_axis_data.column_area * settings.element_data.lattice_angstrom**2
-    lossy = tail * np.sqrt(np.pi * n_atoms / (area * LOST_FRACTION))
-    return max(angular, float(lossy))
+    lossy = tail * math.sqrt(math.pi * n_atoms / (area * LOST_FRACTION))
+    return max(angular, lossy)
 
 
 def cell_angstrom(smallest_convergence_mrad: float) -> float:
@@ -191,13 +192,13 @@ def scattering_kernel(
             n_planes=n_atoms,
             batch_size=None if on_cpu else waves_per_round,
         )
-        sums = np.zeros((len(rings) - 1, n_atoms, len(angle_edges) - 1))
+        sums = np.zeros((len(rings) - 1, n_atoms, len(angle_edges)))
         np.add.at(sums, ring, np.asarray(fractions, dtype=float))
         return sums
 
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if on_cpu else 1
-    sums = np.zeros((BATCHES, len(rings) - 1, n_atoms, len(angle_edges) - 1))
+    sums = np.zeros((BATCHES, len(rings) - 1, n_atoms, len(angle_edges)))
     waves, error, started = 0, np.nan, time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         for round_number in range(max(1, max_waves // (BATCHES * waves_per_round))):
@@ -210,9 +211,15 @@ def scattering_kernel(
                     needed = waves * max((error / relative_error) ** 2, 1.0)
                     left = (time.monotonic() - started) * (needed / waves - 1)
                     progress(Progress(waves, error, relative_error, left))
-            waves_per_ring = waves / BATCHES / (len(rings) - 1)
+            means = sums / (waves / BATCHES / (len(rings) - 1))
             kernel = ScatteringKernel(
-                settings, rings, angle_edges, sums / waves_per_ring, seed, waves
+                settings=settings,
+                ring_edges_mrad=rings,
+                angle_edges_mrad=angle_edges,
+                batch_means=means[..., :-1],
+                lost=means[..., -1].mean(axis=0),
+                seed=seed,
+                waves=waves,
             )
             error = largest_relative_error(kernel, apertures, detectors)
             if error <= relative_error:
@@ -250,7 +257,10 @@ def simulate(
         settings: specimen and microscope.
         relative_error: standard error over value to be reached at every thickness.
         seed: seed of every random draw; the same seed gives the same numbers.
-        n_atoms, max_waves, workers, progress: as in `scattering_kernel`.
+        n_atoms: largest thickness [atoms per column].
+        max_waves: stop there even if the error is not reached.
+        workers: batches computed at once.
+        progress: called with a `Progress` after every batch.
 
     Returns:
         A Curve: ppiscs (n,) [Å²], standard_error (n,) [Å²], n_atoms, settings, seed, waves.

@@ -22,11 +22,12 @@ from jaxtyping import Array, Complex, Float
 from scipy.special import j0
 
 from ppiscs_jax.multislice.form_factors import projected_scattering, scattering_factor_angstrom
+from ppiscs_jax.types import Scalar
 
-N_FREQUENCIES = 4097
+N_FREQUENCIES = 1025
 REACH = 2.0
 """D(g) is sampled at N_FREQUENCIES even steps on 0 … REACH · k_c (past the corners of any
-grid whose smaller Nyquist frequency is k_c) and interpolated linearly: error < 1e-6 D(0)."""
+grid whose smaller Nyquist frequency is k_c) and interpolated linearly: error < 1e-5 of its largest."""
 
 
 def soft_window(x: np.ndarray) -> np.ndarray:
@@ -49,7 +50,7 @@ def _hankel() -> tuple[np.ndarray, np.ndarray]:
     """
     log_nodes, log_weights = _gauss_legendre(np.log(1e-6), np.log(0.5), 96)
     inner = np.exp(log_nodes)
-    outer, outer_weights = _gauss_legendre(0.5, 8.0, 192)
+    outer, outer_weights = _gauss_legendre(0.5, 24.0, 512)
     nodes = np.concatenate([inner, outer])
     weights = np.concatenate([log_weights * inner, outer_weights])
     gamma = np.linspace(0, REACH, N_FREQUENCIES)
@@ -64,33 +65,31 @@ class CoreTable:
     Attributes:
         full, soft: projected scattering of one atom with all its frequencies, and with
             those of the window, at the quadrature nodes [Å⁻¹].
-        hankel: matrix from the nodes to D(g) at its samples [Å²].
+        band_limit_inv_angstrom: k_c [Å⁻¹], the unit of the quadrature.
     """
 
     full: Float[Array, " nodes"]
     soft: Float[Array, " nodes"]
-    hankel: Float[Array, "frequencies nodes"]
+    band_limit_inv_angstrom: float
 
 
 @lru_cache(maxsize=64)
 def core_table(symbol: str, band_limit_inv_angstrom: float) -> CoreTable:
     """Radial functions for `core_spectrum`, computed once in float64 on the host."""
     k_c = band_limit_inv_angstrom
-    nodes, hankel = _hankel()
-    g, weights = _gauss_legendre(0, 1, 256)
+    nodes, _ = _hankel()
+    g, weights = _gauss_legendre(0.0, 1.0, 256)
     spectrum = scattering_factor_angstrom(symbol, g * k_c) * soft_window(g)
     soft = k_c**2 * (j0(2 * np.pi * nodes[:, None] * g) @ (2 * np.pi * g * weights * spectrum))
     return CoreTable(
         full=jnp.asarray(projected_scattering(symbol, nodes / k_c)),
         soft=jnp.asarray(soft),
-        hankel=jnp.asarray(hankel / k_c**2),
+        band_limit_inv_angstrom=k_c,
     )
 
 
-def core_spectrum(
-    table: CoreTable, interaction_angstrom: Float[Array, ""] | float
-) -> Complex[Array, " frequencies"]:
+def core_spectrum(table: CoreTable, interaction_angstrom: Scalar) -> Complex[Array, " frequencies"]:
     """D(g) [Å²] on even steps from 0 to REACH · k_c. Differentiable in γλ, so in voltage."""
     lost = jnp.exp(1j * interaction_angstrom * table.full)
     lost -= jnp.exp(1j * interaction_angstrom * table.soft)
-    return table.hankel @ lost
+    return jnp.asarray(_hankel()[1]) @ lost / table.band_limit_inv_angstrom**2

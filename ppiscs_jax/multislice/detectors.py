@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int
 
 from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.types import Scalar
 
 
 def collection_angle_mrad(
     grid: Grid,
     residual: Float[Array, " 2"],
-    lattice_angstrom: float,
-    wavelength_angstrom: Float[Array, ""] | float,
+    lattice_angstrom: Scalar,
+    wavelength_angstrom: Scalar,
 ) -> Float[Array, " n_band"]:
     """Angle λ|g + q| of every component inside the band limit [mrad]."""
     rows, columns = grid.band_indices
@@ -36,15 +37,20 @@ def angle_bins(
 
 def bin_intensity(
     fraction: Float[Array, " n_band"], bins: Int[Array, " n_band"], n_bins: int
-) -> Float[Array, " n_bins"]:
-    """Sum the fractions of each bin. Hard edges: no gradient in angle or voltage."""
-    return jax.ops.segment_sum(fraction, bins, num_segments=n_bins + 1)[:-1]
+) -> Float[Array, " bins_and_lost"]:
+    """Sum the fractions of each bin; the last entry is what is in none and left the band.
+
+    That entry is 1 − the sum over the band: electrons scattered past the band limit, and
+    what the core correction does not conserve. Hard edges: no gradient in angle or voltage.
+    """
+    sums = jax.ops.segment_sum(fraction, bins, num_segments=n_bins + 1)
+    return sums.at[-1].set(1 - jnp.sum(sums))
 
 
 def smooth_annulus(
     angle_mrad: Float[Array, " n_band"],
-    inner_mrad: Float[Array, ""] | float,
-    outer_mrad: Float[Array, ""] | float,
+    inner_mrad: Scalar,
+    outer_mrad: Scalar,
     edge_width_mrad: float,
 ) -> Float[Array, " n_band"]:
     """Sensitivity of an annular detector with smooth edges, between 0 and 1.

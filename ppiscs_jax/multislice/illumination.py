@@ -10,6 +10,7 @@ from scipy.stats import qmc
 
 from ppiscs_jax.crystal import ZONE_AXES
 from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.types import Scalar
 
 
 def sample_tilts(
@@ -65,8 +66,8 @@ class Tilt(NamedTuple):
 def split_tilt(
     grid: Grid,
     tilt_mrad: Float[Array, " 2"],
-    lattice_angstrom: float,
-    wavelength_angstrom: Float[Array, ""] | float,
+    lattice_angstrom: Scalar,
+    wavelength_angstrom: Scalar,
 ) -> Tilt:
     """Split a tilt so that the grid stays centred on the zone axis for every tilt.
 

@@ -17,6 +17,7 @@ from ppiscs_jax.multislice.core_correction import (
 )
 from ppiscs_jax.multislice.form_factors import scattering_factor_angstrom
 from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.types import Scalar
 
 
 @jax.tree_util.register_dataclass
@@ -37,7 +38,7 @@ def make_atom(
     symbol: str,
     lattice_angstrom: float,
     grid: Grid,
-    voltage_kv: Float[Array, ""] | float,
+    voltage_kv: Scalar,
     *,
     core_correction: bool = True,
 ) -> Atom:

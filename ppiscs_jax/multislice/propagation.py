@@ -4,14 +4,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.types import Scalar
 
 
 def propagator(
     grid: Grid,
     residual: Float[Array, " 2"],
-    lattice_angstrom: float,
-    wavelength_angstrom: Float[Array, ""] | float,
-    distance_angstrom: float,
+    lattice_angstrom: Scalar,
+    wavelength_angstrom: Scalar,
+    distance_angstrom: Scalar,
     *,
     band_limited: bool = True,
 ) -> Complex[Array, "nx ny"]:

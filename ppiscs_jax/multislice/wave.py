@@ -21,6 +21,7 @@ from ppiscs_jax.multislice.illumination import plane_wave, split_tilt
 from ppiscs_jax.multislice.potential import Atom, displace, make_atom, transmission
 from ppiscs_jax.multislice.propagation import propagator
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.types import Scalar
 
 
 @jax.tree_util.register_dataclass
@@ -37,10 +38,10 @@ class Specimen:
     """
 
     atom: Atom
-    lattice_angstrom: Float[Array, ""] | float
-    slice_angstrom: Float[Array, ""] | float
+    lattice_angstrom: Scalar
+    slice_angstrom: Scalar
     rmsd: Float[Array, " 2"]
-    wavelength_angstrom: Float[Array, ""] | float
+    wavelength_angstrom: Scalar
 
 
 def make_specimen(settings: Settings, grid: Grid, *, core_correction: bool = True) -> Specimen:
@@ -68,9 +69,7 @@ def atomic_planes(
     n_layers = len(sites)
 
     def one(index: Int[Array, ""]) -> Complex[Array, "nx ny"]:
-        positions = displace(
-            jax.random.fold_in(key, index), sites[index % n_layers], specimen.rmsd
-        )
+        positions = displace(jax.random.fold_in(key, index), sites[index % n_layers], specimen.rmsd)
         return transmission(grid, specimen.atom, positions)
 
     return jax.lax.map(one, jnp.arange(n_planes * n_layers), batch_size=batch_size)
@@ -83,11 +82,14 @@ def transmit(
     plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
     repeats: Any,
     edges_mrad: Float[Array, " edges"],
-) -> Float[Array, "n_atoms bins"]:
+) -> Float[Array, "n_atoms bins_and_lost"]:
     """Fractions scattered into bins of collection angle after 1, 2, … atoms a column.
 
+    The entry after the last bin is the fraction that left the band (`bin_intensity`).
+
     Args:
-        grid, specimen: what the wave meets.
+        grid: the supercell.
+        specimen: what the wave meets on it.
         tilt_mrad: tilt of the incident plane wave [mrad].
         plane_at: gives the transmission function of a layer of one repeat, from that
             repeat's entry in `repeats` and the layer's number.
@@ -121,8 +123,10 @@ def scatter_batch(
     n_atoms: int,
     n_planes: int,
     batch_size: int | None = None,
-) -> Float[Array, "waves n_atoms bins"]:
+) -> Float[Array, "waves n_atoms bins_and_lost"]:
     """Fractions scattered by every wave of a batch, at every thickness, into every bin.
+
+    The entry after the last bin is the fraction that left the band (`bin_intensity`).
 
     The waves share a stock of `n_planes` ≥ `n_atoms` displaced copies of every layer; each
     wave stacks its own random selection, without replacement. Each wave alone thus sees
@@ -130,12 +134,15 @@ def scatter_batch(
     making the planes is paid for once.
 
     Args:
+        grid: the supercell.
+        specimen: what the waves meet on it.
         key: the batch's random key. Plane i of layer l is drawn from
             fold_in(fold_in(key, 0), i · layers + l), wave w's selection from
             fold_in(fold_in(key, 1), w).
         tilts_mrad: tilts of the waves [mrad].
         edges_mrad: edges of the collection-angle bins [mrad].
         n_atoms: largest thickness [atoms per column].
+        n_planes: copies of every layer in the stock.
         batch_size: waves computed at once; None computes them one after the other, which
             is the fastest on a CPU.
     """
@@ -145,7 +152,9 @@ def scatter_batch(
     selection_key = jax.random.fold_in(key, 1)
     n_layers = len(grid.sites)
 
-    def one(wave: tuple[Int[Array, ""], Float[Array, " 2"]]) -> Float[Array, "n_atoms bins"]:
+    def one(
+        wave: tuple[Int[Array, ""], Float[Array, " 2"]],
+    ) -> Float[Array, "n_atoms bins_and_lost"]:
         index, tilt_mrad = wave
         keys = jax.random.split(jax.random.fold_in(selection_key, index), n_layers)
         order = jax.vmap(lambda k: jax.random.permutation(k, n_planes)[:n_atoms])(keys)
