@@ -42,7 +42,7 @@ def main():
     slices = N_ATOMS * len(grid.sites)
 
     def waves(n):
-        tilts, _ = sample_tilts("110", np.array([0.0, 20.0]), (0,), 0, n)
+        tilts, _ = sample_tilts((0.0, 90.0), np.array([0.0, 20.0]), (0,), 0, n)
         return scatter_batch(
             grid,
             specimen,

@@ -28,6 +28,7 @@ class Curve:
         seed: seed of all random draws.
         waves: number of tilted plane waves.
         batches: number of independent batches that the error is estimated from.
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
     """
 
     n_atoms: np.ndarray
@@ -37,6 +38,7 @@ class Curve:
     seed: int
     waves: int
     batches: int
+    mistilt_mrad: tuple[float, float] = (0.0, 0.0)
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Confidence interval [Å²] of each thickness by itself, Student's t over batches."""
@@ -74,6 +76,7 @@ class ScatteringKernel:
             (batches, rings, n, bins). Bins are correlated: form errors over batches.
         lost: fraction of the electrons that left the numerical band, shape (rings, n).
         seed, waves: seed of all random draws, number of tilted plane waves.
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
     """
 
     settings: Settings
@@ -83,6 +86,7 @@ class ScatteringKernel:
     lost: np.ndarray
     seed: int
     waves: int
+    mistilt_mrad: tuple[float, float] = (0.0, 0.0)
 
     @property
     def n_atoms(self) -> np.ndarray:
@@ -124,6 +128,7 @@ class ScatteringKernel:
             seed=self.seed,
             waves=self.waves,
             batches=len(batches),
+            mistilt_mrad=self.mistilt_mrad,
         )
 
     def curve(

@@ -21,7 +21,7 @@ from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel
 from ppiscs_jax.multislice.form_factors import scattering_factor_angstrom
 from ppiscs_jax.multislice.grid import Grid, make_grid
-from ppiscs_jax.multislice.illumination import sample_tilts
+from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
 from ppiscs_jax.settings import Settings
 
@@ -31,7 +31,7 @@ BATCHES = 16
 WAVES_PER_ROUND = 8
 """Waves a batch grows by before the error is looked at again."""
 
-BAND_MARGIN = 1.5
+BAND_MARGIN = 1.6
 LOST_FRACTION = 0.03
 LEAST_OUTER_MRAD = 150.0
 
@@ -44,9 +44,9 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
     few: with f_e → C / g² at high angle, n π (γλ C)² / (k_c² A_col), the fraction that single
     scattering takes past k_c in n atoms, is at most LOST_FRACTION.
 
-    With these, doubling k_c moves annular detectors up to 200 mrad by less than 0.2 % of
-    their value at any thickness, and those up to 250 mrad by less than 1 %
-    (tests/physics/test_convergence.py).
+    With these, doubling k_c moves annular detectors up to 200 mrad, narrow ones included, by
+    less than 0.2 % of their value at any thickness, and those up to 250 mrad by less than 1 %
+    (α up to 35.5 mrad; tests/physics/test_convergence.py).
     """
     wavelength = float(wavelength_angstrom(settings.voltage_kv))
     angular = BAND_MARGIN * 1e-3 * max(outer_mrad, LEAST_OUTER_MRAD) / wavelength
@@ -112,6 +112,7 @@ def scattering_kernel(
     angle_edges_mrad: Sequence[float] | np.ndarray | None = None,
     detectors_mrad: Iterable[tuple[float, float]] | None = None,
     n_atoms: int | None = None,
+    mistilt_mrad: tuple[float, float] = (0.0, 0.0),
     relative_error: float = 0.005,
     max_waves: int = 1 << 20,
     seed: int = 0,
@@ -134,6 +135,8 @@ def scattering_kernel(
             that of the settings.
         n_atoms: largest thickness [atoms per column]. Default: 87 for [110], 61 for [100],
             25 nm for [111].
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad]:
+            aperture and detector are centred there instead of on the zone axis.
         relative_error: standard error over value to be reached at every thickness.
         max_waves: stop there even if the error is not reached.
         seed: seed of every random draw; the same seed gives the same numbers.
@@ -160,22 +163,26 @@ def scattering_kernel(
         range_problem("relative_error", relative_error, 0.0, 1.0, "", open_low=True),
         range_problem("seed", seed, 0, 2**32 - 1, ""),
     ]
+    mistilt = math.hypot(*mistilt_mrad)
+    problems.append(range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"))
     if len(angle_edges) < 2 or np.any(np.diff(angle_edges) <= 0):
         problems.append("angle_edges_mrad: must be two or more increasing angles [mrad]")
     if any(problems):
         raise InputError(p for p in problems if p)
 
     rings = _power_of_two_rings(apertures)
-    grid = simulation_grid(settings, float(angle_edges[-1]), n_atoms, apertures[0])
+    grid = simulation_grid(settings, float(angle_edges[-1]) + mistilt, n_atoms, apertures[0])
     specimen = make_specimen(settings, grid)
     edges = jnp.asarray(angle_edges, jnp.float32)
     on_cpu = jax.default_backend() == "cpu"
     waves_per_round = max(WAVES_PER_ROUND, len(rings) - 1)
     seed_key = jax.random.key(seed)
+    axis = jnp.asarray(mistilt_mrad, jnp.float32) if mistilt else None
+    wedge = WHOLE_AZIMUTH if mistilt else settings.zone_axis_data.wedge_deg
 
     def batch_round(batch: int, round_number: int) -> np.ndarray:
         tilts, ring = sample_tilts(
-            settings.zone_axis,
+            wedge,
             rings,
             (seed, batch),
             round_number * waves_per_round,
@@ -186,8 +193,9 @@ def scattering_kernel(
             grid,
             specimen,
             key,
-            jnp.asarray(tilts, jnp.float32),
+            jnp.asarray(tilts + np.asarray(mistilt_mrad), jnp.float32),
             edges,
+            axis,
             n_atoms=n_atoms,
             n_planes=n_atoms,
             batch_size=None if on_cpu else waves_per_round,
@@ -218,6 +226,7 @@ def scattering_kernel(
                 angle_edges_mrad=angle_edges,
                 batch_means=means[..., :-1],
                 lost=means[..., -1].mean(axis=0),
+                mistilt_mrad=mistilt_mrad,
                 seed=seed,
                 waves=waves,
             )
@@ -247,6 +256,7 @@ def simulate(
     seed: int = 0,
     *,
     n_atoms: int | None = None,
+    mistilt_mrad: tuple[float, float] = (0.0, 0.0),
     max_waves: int = 1 << 20,
     workers: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -258,6 +268,7 @@ def simulate(
         relative_error: standard error over value to be reached at every thickness.
         seed: seed of every random draw; the same seed gives the same numbers.
         n_atoms: largest thickness [atoms per column].
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
         max_waves: stop there even if the error is not reached.
         workers: batches computed at once.
         progress: called with a `Progress` after every batch.
@@ -272,6 +283,7 @@ def simulate(
         settings,
         angle_edges_mrad=[float(settings.inner_mrad), float(settings.outer_mrad)],
         n_atoms=n_atoms,
+        mistilt_mrad=mistilt_mrad,
         relative_error=relative_error,
         max_waves=max_waves,
         seed=seed,

@@ -27,7 +27,7 @@ from ppiscs_jax.types import Scalar
 N_FREQUENCIES = 1025
 REACH = 2.0
 """D(g) is sampled at N_FREQUENCIES even steps on 0 … REACH · k_c (past the corners of any
-grid whose smaller Nyquist frequency is k_c) and interpolated linearly: error < 1e-5 of its largest."""
+grid whose smaller Nyquist frequency is k_c) and interpolated linearly: error < 1e-5 D(0)."""
 
 
 def soft_window(x: np.ndarray) -> np.ndarray:

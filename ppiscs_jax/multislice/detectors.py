@@ -13,12 +13,21 @@ def collection_angle_mrad(
     residual: Float[Array, " 2"],
     lattice_angstrom: Scalar,
     wavelength_angstrom: Scalar,
+    axis_mrad: Float[Array, " 2"] | None = None,
 ) -> Float[Array, " n_band"]:
-    """Angle λ|g + q| of every component inside the band limit [mrad]."""
+    """Angle |λ(g + q) − axis| of every component inside the band limit [mrad].
+
+    `axis_mrad` is the direction of the optical axis in the crystal's frame; None if they
+    coincide.
+    """
     rows, columns = grid.band_indices
     gx, gy = grid.frequencies
-    kx, ky = gx[rows] + residual[0], gy[columns] + residual[1]
-    return 1e3 * wavelength_angstrom / lattice_angstrom * jnp.sqrt(kx**2 + ky**2)
+    mrad = 1e3 * wavelength_angstrom / lattice_angstrom
+    x, y = mrad * (gx[rows] + residual[0]), mrad * (gy[columns] + residual[1])
+    if axis_mrad is not None:
+        x, y = x - axis_mrad[0], y - axis_mrad[1]
+    # The angle has no derivative at zero: keep it away from there by less than rounding.
+    return jnp.sqrt(x**2 + y**2 + 1e-12)
 
 
 def intensity(grid: Grid, spectrum: Complex[Array, "nx ny"]) -> Float[Array, " n_band"]:

@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 from scipy.stats import qmc
 
-from ppiscs_jax.crystal import ZONE_AXES
 from ppiscs_jax.multislice.grid import Grid
 from ppiscs_jax.types import Scalar
 
+WHOLE_AZIMUTH = (0.0, 360.0)
+
 
 def sample_tilts(
-    zone_axis: str,
+    wedge_deg: tuple[float, float],
     ring_edges_mrad: np.ndarray,
     seeds: tuple[int, ...],
     start: int,
@@ -24,10 +25,11 @@ def sample_tilts(
 
     A scrambled Sobol sequence: its first coordinate picks ring and radius, uniform in area
     within a ring, so that rings of any width get the same number of waves; its second the
-    azimuth inside the irreducible wedge of the zone axis.
+    azimuth.
 
     Args:
-        zone_axis: name of the zone axis.
+        wedge_deg: first and last azimuth [°]: the irreducible wedge of a zone axis, or
+            WHOLE_AZIMUTH for a mistilted crystal.
         ring_edges_mrad: increasing edges of the rings [mrad], shape (rings + 1,); the number
             of rings is a power of two.
         seeds: what the scrambling is drawn from.
@@ -46,7 +48,7 @@ def sample_tilts(
     fraction = s * (len(edges) - 1) - ring
     low, high = edges[ring], edges[ring + 1]
     radius = np.sqrt(low**2 + fraction * (high**2 - low**2))
-    first, last = np.deg2rad(ZONE_AXES[zone_axis].wedge_deg)
+    first, last = np.deg2rad(wedge_deg)
     azimuth = first + t * (last - first)
     return radius[:, None] * np.stack([np.cos(azimuth), np.sin(azimuth)], axis=-1), ring
 

@@ -75,6 +75,38 @@ def atomic_planes(
     return jax.lax.map(one, jnp.arange(n_planes * n_layers), batch_size=batch_size)
 
 
+def propagate(
+    psi: Complex[Array, "*batch nx ny"],
+    free_space: Complex[Array, "nx ny"],
+    n_layers: int,
+    plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
+    repeats: Any,
+    detect: Callable[[Complex[Array, "*batch nx ny"]], Any],
+) -> Any:
+    """Multislice: what `detect` sees of the spectrum after 1, 2, … atoms a column.
+
+    Args:
+        psi: incident wave, or several through the same crystal.
+        free_space: propagator between atomic planes.
+        n_layers: atomic planes in one repeat.
+        plane_at: gives the transmission function of a layer of one repeat, from that
+            repeat's entry in `repeats` and the layer's number.
+        repeats: pytree scanned over, one entry per atom a column.
+        detect: from the spectrum behind a repeat to what is kept of it.
+
+    Returns:
+        What `detect` returned, stacked along a leading axis of thickness.
+    """
+
+    def add_atom(psi: Complex[Array, "*batch nx ny"], repeat: Any):
+        for layer in range(n_layers):
+            spectrum = jnp.fft.fft2(psi * plane_at(repeat, layer)) * free_space
+            psi = jnp.fft.ifft2(spectrum)
+        return psi, detect(spectrum)
+
+    return jax.lax.scan(add_atom, psi, repeats)[1]
+
+
 def transmit(
     grid: Grid,
     specimen: Specimen,
@@ -82,8 +114,9 @@ def transmit(
     plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
     repeats: Any,
     edges_mrad: Float[Array, " edges"],
+    axis_mrad: Float[Array, " 2"] | None = None,
 ) -> Float[Array, "n_atoms bins_and_lost"]:
-    """Fractions scattered into bins of collection angle after 1, 2, … atoms a column.
+    """Fractions of a tilted plane wave scattered into bins of collection angle.
 
     The entry after the last bin is the fraction that left the band (`bin_intensity`).
 
@@ -91,25 +124,25 @@ def transmit(
         grid: the supercell.
         specimen: what the wave meets on it.
         tilt_mrad: tilt of the incident plane wave [mrad].
-        plane_at: gives the transmission function of a layer of one repeat, from that
-            repeat's entry in `repeats` and the layer's number.
-        repeats: pytree scanned over, one entry per atom a column.
+        plane_at: transmission functions, as in `propagate`.
+        repeats: entries for `plane_at`, as in `propagate`.
         edges_mrad: increasing edges of the collection-angle bins [mrad].
+        axis_mrad: direction of the optical axis in the crystal's frame [mrad], the centre of
+            the detector; None for a crystal in zone axis.
     """
     lattice, wavelength = specimen.lattice_angstrom, specimen.wavelength_angstrom
     tilt = split_tilt(grid, tilt_mrad, lattice, wavelength)
     free_space = propagator(grid, tilt.residual, lattice, wavelength, specimen.slice_angstrom)
-    angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength)
+    angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength, axis_mrad)
     bins = angle_bins(angle, edges_mrad)
-    n_layers = len(grid.sites)
-
-    def add_atom(psi: Complex[Array, "nx ny"], repeat: Any):
-        for layer in range(n_layers):
-            spectrum = jnp.fft.fft2(psi * plane_at(repeat, layer)) * free_space
-            psi = jnp.fft.ifft2(spectrum)
-        return psi, bin_intensity(intensity(grid, spectrum), bins, len(edges_mrad) - 1)
-
-    return jax.lax.scan(add_atom, plane_wave(grid, tilt.order), repeats)[1]
+    return propagate(
+        plane_wave(grid, tilt.order),
+        free_space,
+        len(grid.sites),
+        plane_at,
+        repeats,
+        lambda spectrum: bin_intensity(intensity(grid, spectrum), bins, len(edges_mrad) - 1),
+    )
 
 
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "n_planes", "batch_size"))
@@ -119,6 +152,7 @@ def scatter_batch(
     key: PRNGKeyArray,
     tilts_mrad: Float[Array, "waves 2"],
     edges_mrad: Float[Array, " edges"],
+    axis_mrad: Float[Array, " 2"] | None = None,
     *,
     n_atoms: int,
     n_planes: int,
@@ -141,6 +175,7 @@ def scatter_batch(
             fold_in(fold_in(key, 1), w).
         tilts_mrad: tilts of the waves [mrad].
         edges_mrad: edges of the collection-angle bins [mrad].
+        axis_mrad: direction of the optical axis, as in `transmit`.
         n_atoms: largest thickness [atoms per column].
         n_planes: copies of every layer in the stock.
         batch_size: waves computed at once; None computes them one after the other, which
@@ -165,6 +200,7 @@ def scatter_batch(
             lambda repeat, layer: planes[repeat[layer] * n_layers + layer],
             order.T,
             edges_mrad,
+            axis_mrad,
         )
 
     return jax.lax.map(one, (jnp.arange(len(tilts_mrad)), tilts_mrad), batch_size=batch_size)

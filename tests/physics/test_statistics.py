@@ -53,7 +53,7 @@ def batch():
     grid = simulation_grid(COPPER, 200.0, 5, 20.0)
     specimen = make_specimen(COPPER, grid)
     edges = jnp.array([0.0, 40.0, 60.0, 200.0])
-    tilts, _ = sample_tilts("100", np.array([0.0, 20.0]), (0, 0), 0, 8)
+    tilts, _ = sample_tilts((0.0, 45.0), np.array([0.0, 20.0]), (0, 0), 0, 8)
 
     def run(settings=COPPER, batch_size=None):
         return np.asarray(
@@ -87,7 +87,7 @@ def test_each_wave_alone(batch):
 
     grid = simulation_grid(COPPER, 200.0, 5, 20.0)
     specimen = make_specimen(COPPER, grid)
-    tilts, _ = sample_tilts("100", np.array([0.0, 20.0]), (0, 0), 0, 8)
+    tilts, _ = sample_tilts((0.0, 45.0), np.array([0.0, 20.0]), (0, 0), 0, 8)
     key, wave = jax.random.key(3), 6
     plane_key, selection_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     keys = jax.random.split(jax.random.fold_in(selection_key, wave), 2)
