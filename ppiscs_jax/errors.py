@@ -23,10 +23,10 @@ def range_problem(
         return None
     suffix = f" {unit}" if unit else ""
     if open_low:
-        allowed = f"above {low:g} and up to {high:g}{suffix}"
+        allowed = f"above {low:.10g} and up to {high:.10g}{suffix}"
     else:
-        allowed = f"{low:g} to {high:g}{suffix}"
-    return f"{field} = {value:g}{suffix}: must be {allowed}"
+        allowed = f"{low:.10g} to {high:.10g}{suffix}"
+    return f"{field} = {value:.10g}{suffix}: must be {allowed}"
 
 
 def choice_problem(field: str, value: object, choices: Iterable[object]) -> str | None:

@@ -1,7 +1,8 @@
 """The experiment: specimen and microscope, as one frozen pytree."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any, Self
 
 import jax
@@ -39,6 +40,13 @@ VECTOR_ORDER = (
     "outer_mrad",
     "rmsd_angstrom",
 )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one real number. float() alone would also take text and arrays of one."""
+    return isinstance(value, Real) or (
+        isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and not np.iscomplexobj(value)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +114,14 @@ class Settings:
         numbers = {}
         for field, (low, high, unit) in RANGES.items():
             value = getattr(self, field)
-            if value is None or isinstance(value, jax.core.Tracer):
+            if isinstance(value, jax.core.Tracer) or (value is None and field == "rmsd_angstrom"):
                 continue
-            try:
-                numbers[field] = float(value)
-            except (TypeError, ValueError):
+            if not _is_number(value):
                 problems.append(f"{field} = {value!r}: must be one number [{unit}]")
                 continue
+            numbers[field] = float(value)
+            if isinstance(value, int):  # JAX does not differentiate in integers
+                object.__setattr__(self, field, numbers[field])
             open_low = field in ("outer_mrad",)
             problem = range_problem(field, numbers[field], low, high, unit, open_low=open_low)
             if problem:
@@ -156,8 +165,8 @@ class Settings:
         symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
         zones = {z.code: z.name for z in ZONE_AXES.values()}
         problems = [
-            choice_problem("vector[0], atomic number", x[0], symbols),
-            choice_problem("vector[1], zone axis", x[1], zones),
+            choice_problem("vector[0], atomic number", float(x[0]), symbols),
+            choice_problem("vector[1], zone axis", float(x[1]), zones),
         ]
         if any(problems):
             raise InputError(p for p in problems if p)
@@ -173,7 +182,7 @@ def _flatten(settings: Settings):
     return children, (settings.element, settings.zone_axis)
 
 
-def _unflatten(static: tuple[str, str], leaves: Sequence[Any]) -> Settings:
+def _unflatten(static: tuple[str, str], leaves: Iterable[Any]) -> Settings:
     # Past __init__: JAX rebuilds pytrees with leaves that are not numbers.
     settings = object.__new__(Settings)
     names = ("element", "zone_axis", *_LEAVES)
