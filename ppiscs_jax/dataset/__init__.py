@@ -1,0 +1,1 @@
+"""Curves on disk. The only place that touches h5py."""
