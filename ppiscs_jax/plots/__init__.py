@@ -1,0 +1,1 @@
+"""Results in, figure out. The only place that touches matplotlib."""

@@ -1,0 +1,97 @@
+"""PPISCS against thickness, with its standard error."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.kernel import Curve
+
+SUFFIXES = (".png", ".pdf", ".svg")
+"""Endings that `plot_curves` knows."""
+
+# Okabe & Ito's colours, told apart with any colour vision; line styles serve print in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_STYLES = ("-", "--", "-.", ":")
+
+BAND = 2
+"""Half width of the error band, in standard errors."""
+
+
+def plot_curves(curves: Sequence[Curve], path: str | Path | None = None) -> Figure:
+    """Draw PPISCS [Å²] against atoms per column, one line per detector.
+
+    Below it the relative standard error [%], which is usually too small to see as a band.
+
+    Args:
+        curves: of one specimen and illumination; the title is that of the first.
+        path: where to save it (.png, .pdf, .svg), whole or not at all.
+
+    Raises:
+        InputError: no curves, or the path cannot be written.
+    """
+    if not curves:
+        raise InputError("curves: there are none to plot")
+    if path is not None and (problem := output_problem(path, SUFFIXES)):
+        raise InputError(problem)
+    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for curve, colour, style in zip(curves, cycle(COLOURS), cycle(LINE_STYLES), strict=False):
+        _draw(curve, above, below, colour, style)
+
+    first = curves[0]
+    above.set_title(_title(first), fontsize=11, pad=18)
+    note = f"{first.waves} plane waves, seed {first.seed}; bands: ±{BAND} standard errors"
+    place = {"transform": above.transAxes, "ha": "center", "va": "bottom"}
+    above.text(0.5, 1.015, note, fontsize=8, color="0.4", **place)
+    above.set_ylabel("PPISCS (Å²)")
+    above.set_ylim(bottom=0)
+    above.legend(title="Detector", loc="upper left", frameon=False, alignment="left")
+    below.set_xlabel("Number of atoms per column")
+    below.set_ylabel("Standard\nerror (%)")
+    below.margins(y=0.1)
+    below.set_ylim(bottom=0)
+    below.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    below.set_xlim(0, first.n_atoms[-1] + 1)
+    below.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    for axes in (above, below):
+        _tidy(axes)
+    figure.align_ylabels()
+    if path is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=300)
+    return figure
+
+
+def _draw(curve: Curve, above: Axes, below: Axes, colour: str, style: str) -> None:
+    n, value, error = curve.n_atoms, curve.ppiscs, curve.standard_error
+    label = f"{float(curve.settings.inner_mrad):g}–{float(curve.settings.outer_mrad):g} mrad"
+    # A single thickness has no line: then the marker shows it.
+    marker = "o" if len(n) == 1 else None
+    above.plot(n, value, color=colour, linestyle=style, linewidth=1.6, marker=marker, label=label)
+    above.fill_between(
+        n, value - BAND * error, value + BAND * error, color=colour, alpha=0.3, linewidth=0
+    )
+    relative = 100 * np.divide(error, value, out=np.full_like(error, np.nan), where=value > 0)
+    below.plot(n, relative, color=colour, linestyle=style, linewidth=1.2, marker=marker)
+
+
+def _title(curve: Curve) -> str:
+    s = curve.settings
+    return (
+        f"{s.element} [{s.zone_axis}], {float(s.voltage_kv):g} kV, "
+        f"α = {float(s.convergence_mrad):g} mrad, rmsd {float(s.rmsd_angstrom):.4g} Å"
+    )
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(direction="in")
