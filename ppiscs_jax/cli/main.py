@@ -1,0 +1,66 @@
+"""The `ppiscs` command and how its errors are shown: one line on stderr."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import ppiscs_jax
+from ppiscs_jax.cli.simulate import PairCommand, simulate
+from ppiscs_jax.errors import InputError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+app = typer.Typer(
+    help="ADF-STEM scattering cross-sections (PPISCS) of fcc crystals.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(cls=PairCommand)(simulate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ppiscs-jax {ppiscs_jax.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 output failed, 2 bad input, 130 interrupted."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        # The exit code of typer.Exit, or what the command returned, which is None.
+        code = app(args=arguments, prog_name="ppiscs", standalone_mode=False) or 0
+    except InputError as error:
+        return _complain(str(error), 2)
+    except typer.TyperException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except OSError as error:
+        return _complain(str(error), 1)
+    # Typer turns Ctrl-C into this exit code, without a word.
+    return _complain("interrupted", code) if code == INTERRUPTED else code
+
+
+def _complain(message: str, code: int) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,71 @@
+"""What a running simulation shows on stderr."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressDisplay
+
+from ppiscs_jax.simulate import Progress
+
+SECONDS_BETWEEN_LINES = 5.0
+"""How often a line is printed where there is no terminal to draw on."""
+
+
+def describe(state: Progress) -> str:
+    """One line: error now and wanted [%], waves, time left [s]."""
+    now = f"{state.relative_error:.2%}" if isfinite(state.relative_error) else "not known yet"
+    line = f"error {now} (target {state.target:.2%}), {state.waves} waves"
+    if isfinite(state.seconds_left):
+        line += f", about {state.seconds_left:.0f} s left"
+    return line
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A callback that draws a display on a terminal and prints occasional lines elsewhere."""
+    if console.is_terminal:
+        with _display(console) as update:
+            yield update
+    else:
+        yield _lines(console)
+
+
+def _lines(console: Console) -> Callable[[Progress], None]:
+    last = time.monotonic()
+
+    def update(state: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            console.print(describe(state), highlight=False, soft_wrap=True)
+
+    return update
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Callable[[Progress], None]]:
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with ProgressDisplay(*columns, console=console, transient=True) as display:
+        task = display.add_task("preparing", total=None)
+        started = time.monotonic()
+
+        def update(state: Progress) -> None:
+            elapsed = time.monotonic() - started
+            known = isfinite(state.seconds_left)
+            display.update(
+                task,
+                description=describe(state),
+                total=elapsed + state.seconds_left if known else None,
+                completed=elapsed,
+            )
+
+        yield update

@@ -1,0 +1,49 @@
+"""Curves as a table for people."""
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ppiscs_jax.kernel import Curve
+
+
+def with_error(value: float, error: float) -> str:
+    """`value ± error`, both to the decimal that leaves the error two significant digits."""
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return f"{value:.6g} ± {error:.2g}"
+    # Format first: 0.0996 becomes 1.0e-01, not three digits at the old exponent.
+    exponent = int(f"{error:.1e}".split("e")[1])
+    decimals = max(0, 1 - exponent)
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def print_curves(curves: Sequence[Curve], console: Console) -> None:
+    """Print n and, per detector, PPISCS ± standard error [Å²], then how they were made."""
+    table = Table()
+    table.add_column("atoms per\ncolumn, n", justify="right", no_wrap=True)
+    for curve in curves:
+        s = curve.settings
+        table.add_column(
+            f"{s.inner_mrad:g}–{s.outer_mrad:g} mrad\nPPISCS ± s.e. [Å²]",
+            justify="right",
+            no_wrap=True,
+        )
+    for i, n in enumerate(curves[0].n_atoms):
+        table.add_row(str(n), *(with_error(c.ppiscs[i], c.standard_error[i]) for c in curves))
+    # A narrow terminal, or none, must not cost digits.
+    width = max(console.width, console.measure(table).maximum)
+    console.print(table, width=width, crop=False, no_wrap=True, overflow="ignore")
+    for line in _caption(curves[0]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _caption(curve: Curve) -> tuple[str, str]:
+    s = curve.settings
+    return (
+        f"{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:g} mrad, "
+        f"rmsd {s.rmsd_angstrom:.4g} Å, C30 {s.c30_mm:g} mm, C10 {s.c10_angstrom:g} Å",
+        f"seed {curve.seed}, {curve.waves} plane waves in {curve.batches} batches; "
+        "s.e.: one standard error",
+    )
