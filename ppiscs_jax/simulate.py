@@ -48,11 +48,13 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
     less than 0.2 % of their value at any thickness, and those up to 250 mrad by less than 1 %
     (α up to 35.5 mrad; tests/physics/test_convergence.py).
     """
-    wavelength = float(wavelength_angstrom(settings.voltage_kv))
+    # Concrete settings give a concrete grid, even while something around is being traced.
+    with jax.ensure_compile_time_eval():
+        wavelength = float(wavelength_angstrom(settings.voltage_kv))
+        gamma_lambda = float(interaction_angstrom(settings.voltage_kv))
     angular = BAND_MARGIN * 1e-3 * max(outer_mrad, LEAST_OUTER_MRAD) / wavelength
     far = np.array([20.0])
-    tail = (far**2 * scattering_factor_angstrom(settings.element, far)).item()
-    tail *= float(interaction_angstrom(settings.voltage_kv))
+    tail = (gamma_lambda * far**2 * scattering_factor_angstrom(settings.element, far)).item()
     area = settings.zone_axis_data.column_area * settings.element_data.lattice_angstrom**2
     lossy = tail * math.sqrt(math.pi * n_atoms / (area * LOST_FRACTION))
     return max(angular, lossy)

@@ -57,7 +57,6 @@ def _hankel() -> tuple[np.ndarray, np.ndarray]:
     return nodes, 2 * np.pi * nodes * weights * j0(2 * np.pi * gamma[:, None] * nodes)
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class CoreTable:
     """Radial functions of one element at one band limit, before the voltage enters.
@@ -68,8 +67,8 @@ class CoreTable:
         band_limit_inv_angstrom: k_c [Å⁻¹], the unit of the quadrature.
     """
 
-    full: Float[Array, " nodes"]
-    soft: Float[Array, " nodes"]
+    full: Float[np.ndarray, " nodes"]
+    soft: Float[np.ndarray, " nodes"]
     band_limit_inv_angstrom: float
 
 
@@ -82,14 +81,18 @@ def core_table(symbol: str, band_limit_inv_angstrom: float) -> CoreTable:
     spectrum = scattering_factor_angstrom(symbol, g * k_c) * soft_window(g)
     soft = k_c**2 * (j0(2 * np.pi * nodes[:, None] * g) @ (2 * np.pi * g * weights * spectrum))
     return CoreTable(
-        full=jnp.asarray(projected_scattering(symbol, nodes / k_c)),
-        soft=jnp.asarray(soft),
+        full=projected_scattering(symbol, nodes / k_c),
+        soft=soft,
         band_limit_inv_angstrom=k_c,
     )
 
 
 def core_spectrum(table: CoreTable, interaction_angstrom: Scalar) -> Complex[Array, " frequencies"]:
     """D(g) [Å²] on even steps from 0 to REACH · k_c. Differentiable in γλ, so in voltage."""
-    lost = jnp.exp(1j * interaction_angstrom * table.full)
-    lost -= jnp.exp(1j * interaction_angstrom * table.soft)
-    return jnp.asarray(_hankel()[1]) @ lost / table.band_limit_inv_angstrom**2
+    full, soft, hankel = (
+        jnp.asarray(x, dtype=jnp.result_type(float)) for x in (table.full, table.soft, _hankel()[1])
+    )
+    lost = jnp.exp(1j * interaction_angstrom * full) - jnp.exp(1j * interaction_angstrom * soft)
+    # Two real products: the matrix stays real.
+    spectrum = jax.lax.complex(hankel @ lost.real, hankel @ lost.imag)
+    return spectrum / table.band_limit_inv_angstrom**2

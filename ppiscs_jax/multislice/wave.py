@@ -82,7 +82,7 @@ def propagate(
     plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
     repeats: Any,
     detect: Callable[[Complex[Array, "*batch nx ny"]], Any],
-) -> Any:
+) -> tuple[Complex[Array, "*batch nx ny"], Any]:
     """Multislice: what `detect` sees of the spectrum after 1, 2, … atoms a column.
 
     Args:
@@ -95,7 +95,8 @@ def propagate(
         detect: from the spectrum behind a repeat to what is kept of it.
 
     Returns:
-        What `detect` returned, stacked along a leading axis of thickness.
+        The wave behind the last repeat, and what `detect` returned, stacked along a leading
+        axis of thickness.
     """
 
     def add_atom(psi: Complex[Array, "*batch nx ny"], repeat: Any):
@@ -104,7 +105,7 @@ def propagate(
             psi = jnp.fft.ifft2(spectrum)
         return psi, detect(spectrum)
 
-    return jax.lax.scan(add_atom, psi, repeats)[1]
+    return jax.lax.scan(add_atom, psi, repeats)
 
 
 def transmit(
@@ -142,7 +143,7 @@ def transmit(
         plane_at,
         repeats,
         lambda spectrum: bin_intensity(intensity(grid, spectrum), bins, len(edges_mrad) - 1),
-    )
+    )[1]
 
 
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "n_planes", "batch_size"))

@@ -1,0 +1,111 @@
+"""PPISCS as a differentiable function of the experiment, on fixed random numbers.
+
+The same waves as `simulate`, seen by a detector with smooth edges, written so that JAX can
+differentiate: with respect to voltage, convergence and collection angles, rmsd and mistilt.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.stats import qmc
+
+from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
+from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, plane_wave, split_tilt
+from ppiscs_jax.multislice.potential import displace, transmission
+from ppiscs_jax.multislice.propagation import propagator
+from ppiscs_jax.multislice.wave import make_specimen, propagate
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulate import simulation_grid
+
+
+def gradient_grid(settings: Settings, n_atoms: int) -> Grid:
+    """A grid on which curves near concrete `settings` are converged, for `ppiscs_estimate`."""
+    return simulation_grid(
+        settings, float(settings.outer_mrad), n_atoms, float(settings.convergence_mrad)
+    )
+
+
+def unit_tilts(
+    wedge_deg: tuple[float, float], n_waves: int, seed: int
+) -> Float[np.ndarray, "waves 2"]:
+    """Quasi-random points of the unit disk, or of its wedge; α times them are tilts."""
+    s, t = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(seed)).random(n_waves).T
+    first, last = np.deg2rad(wedge_deg)
+    azimuth = first + t * (last - first)
+    return np.sqrt(s)[:, None] * np.stack([np.cos(azimuth), np.sin(azimuth)], axis=-1)
+
+
+@partial(jax.jit, static_argnames=("grid", "n_atoms", "edge_width_mrad"))
+def ppiscs_estimate(
+    settings: Settings,
+    grid: Grid,
+    key: PRNGKeyArray,
+    tilts: Float[Array, "waves 2"],
+    mistilt_mrad: Float[Array, " 2"] | None = None,
+    *,
+    n_atoms: int,
+    edge_width_mrad: float = 1.0,
+) -> Float[Array, " n_atoms"]:
+    """PPISCS [Å²] against thickness, averaged over a few waves; jit, vmap and grad apply.
+
+    An unbiased estimate for a detector with logistic edges (`smooth_annulus`): the same
+    `key` and `tilts` give the same displacements and directions for any settings, so
+    differences and gradients are free of most of the noise. Take many waves, or average over
+    keys, for the noise that is left. Reverse-mode memory grows with the square root of the
+    number of atomic planes: blocks of planes are recomputed on the way back.
+
+    Args:
+        settings: the experiment; its numbers may be traced.
+        grid: the supercell, from `gradient_grid`; fixed under differentiation.
+        key: random key of the displacements.
+        tilts: points of the unit disk, from `unit_tilts`.
+        mistilt_mrad: direction of the optical axis in the crystal's frame [mrad].
+        n_atoms: largest thickness [atoms per column].
+        edge_width_mrad: width of the detector's edges [mrad].
+    """
+    specimen = make_specimen(settings, grid)
+    lattice, wavelength = specimen.lattice_angstrom, specimen.wavelength_angstrom
+    sites = jnp.asarray(grid.sites)
+    n_layers = len(grid.sites)
+    block = max(1, math.isqrt(n_atoms))
+    n_blocks = -(-n_atoms // block)
+    axis = jnp.zeros(2) if mistilt_mrad is None else jnp.asarray(mistilt_mrad)
+
+    def one_wave(wave):
+        index, direction = wave
+        wave_key = jax.random.fold_in(key, index)
+        tilt = split_tilt(grid, axis + settings.convergence_mrad * direction, lattice, wavelength)
+        free_space = propagator(grid, tilt.residual, lattice, wavelength, specimen.slice_angstrom)
+        angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength, axis)
+        detector = smooth_annulus(angle, settings.inner_mrad, settings.outer_mrad, edge_width_mrad)
+
+        def plane_at(repeat, layer):
+            plane_key = jax.random.fold_in(wave_key, repeat * n_layers + layer)
+            positions = displace(plane_key, sites[layer], specimen.rmsd)
+            return transmission(grid, specimen.atom, positions)
+
+        @jax.checkpoint
+        def add_block(psi, repeats):
+            return propagate(
+                psi,
+                free_space,
+                n_layers,
+                plane_at,
+                repeats,
+                lambda spectrum: jnp.sum(detector * intensity(grid, spectrum)),
+            )
+
+        repeats = jnp.arange(n_blocks * block).reshape(n_blocks, block)
+        return jax.lax.scan(add_block, plane_wave(grid, tilt.order), repeats)[1].ravel()[:n_atoms]
+
+    fractions = jax.lax.map(one_wave, (jnp.arange(len(tilts)), jnp.asarray(tilts)))
+    area = settings.zone_axis_data.column_area * lattice**2
+    return area * fractions.mean(axis=0)
+
+
+__all__ = ["WHOLE_AZIMUTH", "gradient_grid", "ppiscs_estimate", "unit_tilts"]
