@@ -71,7 +71,8 @@ def displace(
 
     Sites and rmsd are fractions of the supercell's edges.
     """
-    return sites + rmsd * jax.random.normal(key, sites.shape, sites.dtype)
+    # Drawn in float32 whatever the precision: float64 runs repeat the same crystal.
+    return sites + rmsd * jax.random.normal(key, sites.shape, jnp.float32)
 
 
 def transmission(
