@@ -20,6 +20,7 @@ def made_up_curves(n_atoms: int = 87) -> list[Curve]:
                 seed=7,
                 waves=256,
                 batches=16,
+                mistilt_mrad=(3.0, -1.5),
             )
         )
     return curves

@@ -17,7 +17,7 @@ FLOORS = (
     ("crystal",),
     ("settings",),
     ("multislice",),
-    ("kernel", "simulate"),
+    ("kernel", "simulate", "differentiable"),
     ("dataset",),
     ("surrogate",),
     ("inverse",),

@@ -31,7 +31,6 @@ UNITS = {
 """Arrays of a file: thicknesses (n,), collection angles (detectors, 2), values (detectors, n)."""
 
 _SHARED = tuple(f for f in VECTOR_ORDER if f not in ("inner_mrad", "outer_mrad"))
-_RUN = ("seed", "waves", "batches")
 
 Metadata = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -85,7 +84,10 @@ def _shared_metadata(curve: Curve) -> Metadata:
         "element": curve.settings.element,
         "zone_axis": curve.settings.zone_axis,
         **numbers,
-        **{f: int(getattr(curve, f)) for f in _RUN},
+        "mistilt_mrad": [float(angle) for angle in curve.mistilt_mrad],
+        "seed": curve.seed,
+        "waves": curve.waves,
+        "batches": curve.batches,
     }
 
 
@@ -117,14 +119,17 @@ def _pack(curves: Sequence[Curve]) -> tuple[Metadata, Arrays]:
 
 def _unpack(metadata: Metadata, arrays: Arrays) -> list[Curve]:
     shared = {f: metadata[f] for f in _SHARED}
-    run = {f: int(metadata[f]) for f in _RUN}
+    mistilt_x, mistilt_y = map(float, metadata["mistilt_mrad"])
     return [
         Curve(
             n_atoms=np.asarray(arrays["n_atoms"], dtype=int),
             ppiscs=ppiscs,
             standard_error=standard_error,
             settings=Settings(**shared, inner_mrad=inner, outer_mrad=outer),
-            **run,
+            seed=int(metadata["seed"]),
+            waves=int(metadata["waves"]),
+            batches=int(metadata["batches"]),
+            mistilt_mrad=(mistilt_x, mistilt_y),
         )
         for (inner, outer), ppiscs, standard_error in zip(
             arrays["detectors_mrad"].tolist(),

@@ -1,5 +1,6 @@
 """PPISCS against thickness, with its standard error."""
 
+import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -84,10 +85,11 @@ def _draw(curve: Curve, above: Axes, below: Axes, colour: str, style: str) -> No
 
 def _title(curve: Curve) -> str:
     s = curve.settings
+    mistilt = math.hypot(*curve.mistilt_mrad)
     return (
         f"{s.element} [{s.zone_axis}], {float(s.voltage_kv):g} kV, "
         f"α = {float(s.convergence_mrad):g} mrad, rmsd {float(s.rmsd_angstrom):.4g} Å"
-    )
+    ) + (f", mistilt {mistilt:.2g} mrad" if mistilt else "")
 
 
 def _tidy(axes: Axes) -> None:

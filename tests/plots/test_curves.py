@@ -9,7 +9,7 @@ from tests.curve_samples import made_up_curves
 def test_shows_what_it_was_given():
     curves = made_up_curves()
     above, below = plot_curves(curves).axes
-    assert above.get_title() == "Au [110], 300 kV, α = 20 mrad, rmsd 0.085 Å"
+    assert above.get_title() == "Au [110], 300 kV, α = 20 mrad, rmsd 0.085 Å, mistilt 3.4 mrad"
     labels = [text.get_text() for text in above.get_legend().get_texts()]
     assert labels == ["60–200 mrad", "0.1–250 mrad"]
     for curve, line, relative in zip(curves, above.lines, below.lines, strict=True):
