@@ -1,0 +1,43 @@
+# Every target sets itself up: all that is needed is Python >= 3.11 with venv, and the network.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# --inexact keeps uv itself, which the lock file does not name.
+SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --python $(BIN)/python
+
+.PHONY: curve test test-slow lint clean
+
+curve: $(VENV)/.synced-run
+	mkdir -p output
+	$(BIN)/ppiscs simulate --element Au --zone 110 --voltage 300 --convergence 20 \
+		--detector 60 200 --rmsd 0.085 \
+		--out output/au110_300kv.csv --plot output/au110_300kv.png
+
+test: $(VENV)/.synced-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.synced-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.synced-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) output
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# Stamps: sync again only when what is to be installed has changed.
+$(VENV)/.synced-run: pyproject.toml uv.lock | $(BIN)/uv
+	$(SYNC) --no-default-groups
+	touch $@
+
+$(VENV)/.synced-dev: pyproject.toml uv.lock | $(BIN)/uv
+	$(SYNC) --group dev
+	touch $@
