@@ -17,7 +17,7 @@ FLOORS = (
     ("crystal",),
     ("settings",),
     ("multislice",),
-    ("kernel", "simulate", "differentiable"),
+    ("kernel", "simulate", "differentiable", "scan", "image"),
     ("dataset",),
     ("surrogate",),
     ("inverse",),
