@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import qmc
 
 from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
-from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, plane_wave, split_tilt
 from ppiscs_jax.multislice.potential import displace, transmission
 from ppiscs_jax.multislice.propagation import propagator
@@ -23,7 +23,7 @@ from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import simulation_grid
 
 
-def gradient_grid(settings: Settings, n_atoms: int) -> Grid:
+def gradient_grid(settings: Settings, n_atoms: int) -> CrystalGrid:
     """A grid on which curves near concrete `settings` are converged, for `ppiscs_estimate`."""
     return simulation_grid(
         settings, float(settings.outer_mrad), n_atoms, float(settings.convergence_mrad)
@@ -43,7 +43,7 @@ def unit_tilts(
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "edge_width_mrad"))
 def ppiscs_estimate(
     settings: Settings,
-    grid: Grid,
+    grid: CrystalGrid,
     key: PRNGKeyArray,
     tilts: Float[Array, "waves 2"],
     mistilt_mrad: Float[Array, " 2"] | None = None,
@@ -69,7 +69,7 @@ def ppiscs_estimate(
         edge_width_mrad: width of the detector's edges [mrad].
     """
     specimen = make_specimen(settings, grid)
-    lattice, wavelength = specimen.lattice_angstrom, specimen.wavelength_angstrom
+    lattice, wavelength = specimen.unit_angstrom, specimen.wavelength_angstrom
     sites = jnp.asarray(grid.sites)
     n_layers = len(grid.sites)
     block = max(1, math.isqrt(n_atoms))

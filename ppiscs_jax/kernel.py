@@ -7,6 +7,7 @@ is its standard error, because the batches are kept.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student_t
@@ -119,7 +120,7 @@ class ScatteringKernel:
         return area * np.einsum("brnt,r,t->bn", self.batch_means, rings, angle_weights)
 
     def _curve(self, batches: np.ndarray, **changes: float | None) -> Curve:
-        changed = {f: v for f, v in changes.items() if v is not None}
+        changed: dict[str, Any] = {f: v for f, v in changes.items() if v is not None}
         return Curve(
             n_atoms=self.n_atoms,
             ppiscs=batches.mean(axis=0),

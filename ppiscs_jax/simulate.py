@@ -20,7 +20,7 @@ from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel
 from ppiscs_jax.multislice.form_factors import scattering_factor_angstrom
-from ppiscs_jax.multislice.grid import Grid, make_grid
+from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
 from ppiscs_jax.settings import Settings
@@ -71,7 +71,7 @@ def cell_angstrom(smallest_convergence_mrad: float) -> float:
 
 def simulation_grid(
     settings: Settings, outer_mrad: float, n_atoms: int, smallest_convergence_mrad: float
-) -> Grid:
+) -> CrystalGrid:
     """The grid on which curves of these settings are converged."""
     return make_grid(
         settings.zone_axis,

@@ -11,7 +11,7 @@ from ppiscs_jax.types import Scalar
 def collection_angle_mrad(
     grid: Grid,
     residual: Float[Array, " 2"],
-    lattice_angstrom: Scalar,
+    unit_angstrom: Scalar,
     wavelength_angstrom: Scalar,
     axis_mrad: Float[Array, " 2"] | None = None,
 ) -> Float[Array, " n_band"]:
@@ -22,7 +22,7 @@ def collection_angle_mrad(
     """
     rows, columns = grid.band_indices
     gx, gy = grid.frequencies
-    mrad = 1e3 * wavelength_angstrom / lattice_angstrom
+    mrad = 1e3 * wavelength_angstrom / unit_angstrom
     x, y = mrad * (gx[rows] + residual[0]), mrad * (gy[columns] + residual[1])
     if axis_mrad is not None:
         x, y = x - axis_mrad[0], y - axis_mrad[1]

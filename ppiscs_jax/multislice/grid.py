@@ -1,4 +1,4 @@
-"""The numerical grid: a periodic supercell, its pixels and its band limit."""
+"""The numerical grid: a periodic cell, its pixels and its band limit."""
 
 import math
 from dataclasses import dataclass
@@ -12,55 +12,70 @@ from ppiscs_jax.crystal import ZONE_AXES
 
 @dataclass(frozen=True)
 class Grid:
-    """Shape of a supercell of one zone axis. Static: one compilation serves each value.
+    """A periodic cell and its pixels. Static: one compilation serves each value.
+
+    Lengths and frequencies are in units chosen by the caller, the lattice constant for a
+    crystal: elements of the same shape then share a compilation.
 
     Attributes:
-        zone_axis: name of the zone axis.
-        repeats: projected unit cells along A and B.
+        lengths: edges of the cell, A and B.
         shape: pixels along A and B.
-        band_fraction: radius of the band limit k_c over the (smaller) Nyquist frequency.
+        band_fraction: band limit over the Nyquist frequency, along each axis. From √2 on
+            nothing is cut.
     """
 
-    zone_axis: str
-    repeats: tuple[int, int]
+    lengths: tuple[float, float]
     shape: tuple[int, int]
     band_fraction: float
 
     @property
-    def lengths(self) -> tuple[float, float]:
-        """Edges of the supercell [lattice constants]."""
-        cell = ZONE_AXES[self.zone_axis].cell
-        return self.repeats[0] * cell[0], self.repeats[1] * cell[1]
+    def nyquist(self) -> tuple[float, float]:
+        """Largest frequencies along A and B [1 / unit]."""
+        (nx, ny), (a, b) = self.shape, self.lengths
+        return nx / (2 * a), ny / (2 * b)
 
     @property
     def band_limit(self) -> float:
-        """k_c [1 / lattice constants]: waves and potentials have no component past it."""
-        nyquist = min(n / (2 * length) for n, length in zip(self.shape, self.lengths, strict=True))
-        return self.band_fraction * nyquist
+        """k_c [1 / unit], the radius within which nothing is cut."""
+        return self.band_fraction * min(self.nyquist)
 
     @cached_property
     def frequencies(self) -> tuple[np.ndarray, np.ndarray]:
-        """Spatial frequencies along A and B, FFT order [1 / lattice constants]."""
+        """Spatial frequencies along A and B, FFT order [1 / unit]."""
         nx, ny = self.shape
         a, b = self.lengths
         return np.fft.fftfreq(nx, a / nx), np.fft.fftfreq(ny, b / ny)
 
     @cached_property
     def radial_frequency(self) -> np.ndarray:
-        """|g| of every pixel of the spectrum, shape (nx, ny) [1 / lattice constants]."""
+        """|g| of every pixel of the spectrum, shape (nx, ny) [1 / unit]."""
         gx, gy = self.frequencies
         return np.hypot(gx[:, None], gy[None, :])
 
     @cached_property
     def in_band(self) -> np.ndarray:
-        """Whether |g| < k_c, shape (nx, ny)."""
-        return self.radial_frequency < self.band_limit
+        """What the band limit keeps: an ellipse over the Nyquist frequencies, (nx, ny)."""
+        (gx, gy), (kx, ky) = self.frequencies, self.nyquist
+        return np.hypot(gx[:, None] / kx, gy[None, :] / ky) < self.band_fraction
 
     @cached_property
     def band_indices(self) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of every pixel inside the band limit, each (n_band,)."""
         rows, columns = np.nonzero(self.in_band)
         return rows, columns
+
+
+@dataclass(frozen=True)
+class CrystalGrid(Grid):
+    """The grid of a supercell of one zone axis, lengths in lattice constants.
+
+    Attributes:
+        zone_axis: name of the zone axis.
+        repeats: projected unit cells along A and B.
+    """
+
+    zone_axis: str
+    repeats: tuple[int, int]
 
     @cached_property
     def sites(self) -> np.ndarray:
@@ -79,7 +94,7 @@ def make_grid(
     *,
     cell_angstrom: float = 7.0,
     band_fraction: float = 1.0,
-) -> Grid:
+) -> CrystalGrid:
     """Smallest grid that holds a band limit k_c in a cell of at least a given size.
 
     Args:
@@ -92,9 +107,9 @@ def make_grid(
             (see `simulate.band_limit_inv_angstrom`).
     """
     cell = ZONE_AXES[zone_axis].cell
-    repeats = [math.ceil(cell_angstrom / (edge * lattice_angstrom) - 1e-9) for edge in cell]
-    lengths = [m * edge * lattice_angstrom for m, edge in zip(repeats, cell, strict=True)]
-    pixels = [2 * band_limit_inv_angstrom / band_fraction * length for length in lengths]
+    mx, my = (math.ceil(cell_angstrom / (edge * lattice_angstrom) - 1e-9) for edge in cell)
+    lengths = (mx * cell[0], my * cell[1])
+    pixels = [2 * band_limit_inv_angstrom / band_fraction * b * lattice_angstrom for b in lengths]
     # Lengths with only small prime factors: FFTs of others cost several times more.
     nx, ny = (2 * next_fast_len(math.ceil(n / 2)) for n in pixels)
-    return Grid(zone_axis, (repeats[0], repeats[1]), (nx, ny), band_fraction)
+    return CrystalGrid(lengths, (nx, ny), band_fraction, zone_axis, (mx, my))

@@ -58,7 +58,7 @@ class Tilt(NamedTuple):
 
     Attributes:
         order: the reciprocal vector, as integer-valued indices along A and B.
-        residual: the rest, inside the first Brillouin zone [1 / lattice constants].
+        residual: the rest, inside the first Brillouin zone [1 / unit].
     """
 
     order: Float[Array, " 2"]
@@ -68,7 +68,7 @@ class Tilt(NamedTuple):
 def split_tilt(
     grid: Grid,
     tilt_mrad: Float[Array, " 2"],
-    lattice_angstrom: Scalar,
+    unit_angstrom: Scalar,
     wavelength_angstrom: Scalar,
 ) -> Tilt:
     """Split a tilt so that the grid stays centred on the zone axis for every tilt.
@@ -76,7 +76,7 @@ def split_tilt(
     The band limit then needs no room for the aperture. The derivative with respect to
     angle or wavelength acts on the residual, at a fixed order.
     """
-    q = 1e-3 * tilt_mrad / wavelength_angstrom * lattice_angstrom
+    q = 1e-3 * tilt_mrad / wavelength_angstrom * unit_angstrom
     lengths = jnp.asarray(grid.lengths)
     order = jax.lax.stop_gradient(jnp.round(q * lengths))
     return Tilt(order, q - order / lengths)

@@ -36,7 +36,7 @@ class Atom:
 
 def make_atom(
     symbol: str,
-    lattice_angstrom: float,
+    unit_angstrom: float,
     grid: Grid,
     voltage_kv: Scalar,
     *,
@@ -47,10 +47,10 @@ def make_atom(
     Without core correction the scattering factor is cut sharply at the band limit, as
     multislice programs usually do.
     """
-    g = grid.radial_frequency / lattice_angstrom
-    k_c = grid.band_limit / lattice_angstrom
+    g = grid.radial_frequency / unit_angstrom
+    k_c = grid.band_limit / unit_angstrom
     window = soft_window(g / k_c) if core_correction else grid.in_band
-    pixels_per_area = np.prod(grid.shape) / (np.prod(grid.lengths) * lattice_angstrom**2)
+    pixels_per_area = np.prod(grid.shape) / (np.prod(grid.lengths) * unit_angstrom**2)
     spectrum = scattering_factor_angstrom(symbol, g) * window * pixels_per_area
     gamma_lambda = interaction_angstrom(voltage_kv)
     half = grid.shape[1] // 2 + 1
@@ -76,16 +76,22 @@ def displace(
 
 
 def transmission(
-    grid: Grid, atom: Atom, positions: Float[Array, "atoms 2"]
+    grid: Grid,
+    atom: Atom,
+    positions: Float[Array, "atoms 2"],
+    occupied: Float[Array, " atoms"] | None = None,
 ) -> Complex[Array, "nx ny"]:
-    """Transmission function of one atomic plane; positions are fractions of the supercell.
+    """Transmission function of one atomic plane; positions are fractions of the cell.
 
     exp(i v) with the exact structure factor of the displaced atoms, plus core correction.
+    `occupied` is 1 for atoms that are there and 0 for places kept free; None for all there.
     """
     nx, ny = grid.shape
     turns = [positions[:, i, None] * (np.fft.fftfreq(n) * n) for i, n in enumerate((nx, ny))]
     # Whole turns are dropped before the cosine: float32 keeps its digits that way.
     ex, ey = (jnp.exp(-2j * jnp.pi * (t - jnp.round(t))) for t in turns)
+    if occupied is not None:
+        ex = ex * occupied[:, None]
     structure = ex.T @ ey
     half = ny // 2 + 1
     phase = jnp.fft.irfft2(structure[:, :half] * atom.phase, s=grid.shape)

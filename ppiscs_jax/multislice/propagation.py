@@ -10,7 +10,7 @@ from ppiscs_jax.types import Scalar
 def propagator(
     grid: Grid,
     residual: Float[Array, " 2"],
-    lattice_angstrom: Scalar,
+    unit_angstrom: Scalar,
     wavelength_angstrom: Scalar,
     distance_angstrom: Scalar,
     *,
@@ -19,9 +19,9 @@ def propagator(
     """exp(−iπ λ Δz |g + q|²) inside the band limit, zero outside.
 
     Paraxial. `residual` is q, the part of the tilt inside the first Brillouin zone of the
-    supercell [1 / lattice constants].
+    supercell [1 / unit].
     """
-    scale = jnp.pi * wavelength_angstrom * distance_angstrom / lattice_angstrom**2
+    scale = jnp.pi * wavelength_angstrom * distance_angstrom / unit_angstrom**2
     gx, gy = grid.frequencies
     px, py = (
         jnp.exp(-1j * scale * (g + q) ** 2) for g, q in ((gx, residual[0]), (gy, residual[1]))

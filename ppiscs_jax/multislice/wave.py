@@ -16,7 +16,7 @@ from ppiscs_jax.multislice.detectors import (
     collection_angle_mrad,
     intensity,
 )
-from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.multislice.grid import CrystalGrid, Grid
 from ppiscs_jax.multislice.illumination import plane_wave, split_tilt
 from ppiscs_jax.multislice.potential import Atom, displace, make_atom, transmission
 from ppiscs_jax.multislice.propagation import propagator
@@ -31,35 +31,58 @@ class Specimen:
 
     Attributes:
         atom: spectra of one atom.
-        lattice_angstrom: lattice constant [Å].
-        slice_angstrom: distance between atomic planes [Å].
+        unit_angstrom: the grid's unit of length, the lattice constant of a crystal [Å].
+        slice_angstrom: distance between slices [Å].
         rmsd: displacement per axis, fractions of the supercell's edges.
         wavelength_angstrom: electron wavelength [Å].
     """
 
     atom: Atom
-    lattice_angstrom: Scalar
+    unit_angstrom: Scalar
     slice_angstrom: Scalar
     rmsd: Float[Array, " 2"]
     wavelength_angstrom: Scalar
 
 
-def make_specimen(settings: Settings, grid: Grid, *, core_correction: bool = True) -> Specimen:
-    """The specimen of `settings` on a grid. Differentiable in voltage and rmsd."""
+def make_specimen(
+    settings: Settings,
+    grid: Grid,
+    *,
+    unit_angstrom: float | None = None,
+    slice_angstrom: float | None = None,
+    core_correction: bool = True,
+) -> Specimen:
+    """The specimen of `settings` on a grid. Differentiable in voltage and rmsd.
+
+    Args:
+        settings: element, zone axis, voltage, rmsd.
+        grid: the cell.
+        unit_angstrom: the grid's unit of length [Å]. Default: the lattice constant.
+        slice_angstrom: distance between slices [Å]. Default: that of the atomic planes.
+        core_correction: whether to correct what the band limit takes from the nuclei.
+    """
     a = settings.element_data.lattice_angstrom
+    unit = a if unit_angstrom is None else unit_angstrom
+    if slice_angstrom is None:
+        slice_angstrom = settings.zone_axis_data.slice_thickness * a
     return Specimen(
         atom=make_atom(
-            settings.element, a, grid, settings.voltage_kv, core_correction=core_correction
+            settings.element, unit, grid, settings.voltage_kv, core_correction=core_correction
         ),
-        lattice_angstrom=a,
-        slice_angstrom=settings.zone_axis_data.slice_thickness * a,
-        rmsd=settings.rmsd_angstrom / (a * jnp.asarray(grid.lengths)),
+        unit_angstrom=unit,
+        slice_angstrom=slice_angstrom,
+        rmsd=settings.rmsd_angstrom / (unit * jnp.asarray(grid.lengths)),
         wavelength_angstrom=wavelength_angstrom(settings.voltage_kv),
     )
 
 
 def atomic_planes(
-    grid: Grid, specimen: Specimen, key: PRNGKeyArray, n_planes: int, *, batch_size: int | None
+    grid: CrystalGrid,
+    specimen: Specimen,
+    key: PRNGKeyArray,
+    n_planes: int,
+    *,
+    batch_size: int | None,
 ) -> Complex[Array, "planes nx ny"]:
     """Transmission functions of `n_planes` independent displaced copies of each layer.
 
@@ -109,7 +132,7 @@ def propagate(
 
 
 def transmit(
-    grid: Grid,
+    grid: CrystalGrid,
     specimen: Specimen,
     tilt_mrad: Float[Array, " 2"],
     plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
@@ -131,10 +154,10 @@ def transmit(
         axis_mrad: direction of the optical axis in the crystal's frame [mrad], the centre of
             the detector; None for a crystal in zone axis.
     """
-    lattice, wavelength = specimen.lattice_angstrom, specimen.wavelength_angstrom
-    tilt = split_tilt(grid, tilt_mrad, lattice, wavelength)
-    free_space = propagator(grid, tilt.residual, lattice, wavelength, specimen.slice_angstrom)
-    angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength, axis_mrad)
+    unit, wavelength = specimen.unit_angstrom, specimen.wavelength_angstrom
+    tilt = split_tilt(grid, tilt_mrad, unit, wavelength)
+    free_space = propagator(grid, tilt.residual, unit, wavelength, specimen.slice_angstrom)
+    angle = collection_angle_mrad(grid, tilt.residual, unit, wavelength, axis_mrad)
     bins = angle_bins(angle, edges_mrad)
     return propagate(
         plane_wave(grid, tilt.order),
@@ -148,7 +171,7 @@ def transmit(
 
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "n_planes", "batch_size"))
 def scatter_batch(
-    grid: Grid,
+    grid: CrystalGrid,
     specimen: Specimen,
     key: PRNGKeyArray,
     tilts_mrad: Float[Array, "waves 2"],

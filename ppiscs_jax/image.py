@@ -1,0 +1,106 @@
+"""ADF images of given atoms: the probe scan for a particle instead of a perfect crystal."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.multislice.grid import Grid
+from ppiscs_jax.multislice.probe import Planes
+from ppiscs_jax.multislice.wave import make_specimen
+from ppiscs_jax.scan import check_scan, defocus_quadrature, run_scan, standard_error
+from ppiscs_jax.settings import Settings
+
+
+def into_planes(
+    atoms_angstrom: np.ndarray, box_angstrom: np.ndarray, slice_angstrom: float
+) -> Planes:
+    """Sort atoms (x, y, z) [Å] into slices along z, padded to the fullest slice."""
+    z = atoms_angstrom[:, 2]
+    slices = np.floor((z - z.min()) / slice_angstrom + 1e-6).astype(int)
+    counts = np.bincount(slices)
+    positions = np.zeros((len(counts), counts.max(), 2), np.float32)
+    occupied = np.arange(counts.max()) < counts[:, None]
+    positions[occupied] = (atoms_angstrom[:, :2] / box_angstrom)[np.argsort(slices, kind="stable")]
+    return Planes(jnp.asarray(positions), jnp.asarray(occupied, jnp.float32))
+
+
+def simulate_image(
+    settings: Settings,
+    atoms_angstrom: np.ndarray,
+    box_angstrom: tuple[float, float],
+    slice_angstrom: float,
+    *,
+    scan_step_angstrom: float = 0.2,
+    pixels: int = 512,
+    configurations: int = 4,
+    defocus_spread_angstrom: float = 0.0,
+    defocus_nodes: int = 7,
+    core_correction: bool = True,
+    positions_at_once: int = 8,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """ADF image of given atoms of the settings' element in a periodic box.
+
+    Args:
+        settings: element and microscope (its zone axis plays no part).
+        atoms_angstrom: positions x, y, z [Å], shape (atoms, 3); the beam runs along +z.
+        box_angstrom: periodic box along x and y [Å], the scanned area.
+        slice_angstrom: slice thickness [Å]; atoms are put into the slices by their z.
+        scan_step_angstrom: largest scan step [Å].
+        pixels: pixels of the numerical grid along the longer edge.
+        configurations: frozen-phonon configurations.
+        defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
+        defocus_nodes: Gauss–Hermite nodes that integrate over it.
+        core_correction: whether to correct what the band limit takes from the nuclei.
+        positions_at_once: probe positions propagated together.
+        seed: seed of every random draw.
+        progress: called with the finished fraction.
+
+    Returns:
+        Scattered fraction, shape (nx, ny), and its standard error over configurations (NaN
+        for one configuration).
+
+    Raises:
+        InputError: before any work, naming what is out of range.
+    """
+    atoms, box = np.asarray(atoms_angstrom, dtype=float), np.asarray(box_angstrom, dtype=float)
+    if atoms.ndim != 2 or atoms.shape[1] != 3 or not len(atoms) or not np.isfinite(atoms).all():
+        raise InputError(f"atoms_angstrom of shape {atoms.shape}: must be finite, (atoms, 3) [Å]")
+    detectors = [(float(settings.inner_mrad), float(settings.outer_mrad))]
+    problems = [
+        range_problem("slice_angstrom", slice_angstrom, 0.1, 100.0, "Å"),
+        range_problem("box_angstrom", box.min(), 1.0, 1000.0, "Å"),
+        range_problem("pixels", pixels, 16, 8192, ""),
+    ]
+    check_scan(problems, configurations, scan_step_angstrom, detectors)
+    planes = into_planes(atoms, box, slice_angstrom)
+    shape = tuple((2 * np.ceil(0.5 * pixels * box / box.max()).astype(int)).tolist())
+    grid = Grid(tuple(box.tolist()), shape, 1.0)
+    specimen = make_specimen(
+        settings,
+        grid,
+        unit_angstrom=1.0,
+        slice_angstrom=slice_angstrom,
+        core_correction=core_correction,
+    )
+    steps = np.ceil(box / scan_step_angstrom - 1e-9).astype(int)
+    x, y = (np.arange(n) / n for n in steps)
+    fractions = run_scan(
+        grid,
+        specimen,
+        planes,
+        settings,
+        detectors,
+        np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2),
+        configurations=configurations,
+        defocus=defocus_quadrature(
+            float(settings.c10_angstrom), defocus_spread_angstrom, defocus_nodes
+        ),
+        positions_at_once=positions_at_once,
+        seed=seed,
+        progress=progress,
+    )[:, -1, 0].reshape(configurations, *steps)
+    return fractions.mean(axis=0), standard_error(fractions)
