@@ -11,16 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.stats import qmc
 
 from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, plane_wave, split_tilt
+from ppiscs_jax.multislice.illumination import plane_wave, sample_tilts, split_tilt
 from ppiscs_jax.multislice.potential import displace, transmission
 from ppiscs_jax.multislice.propagation import propagator
 from ppiscs_jax.multislice.wave import make_specimen, propagate
+from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import simulation_grid
 
 
 def gradient_grid(settings: Settings, n_atoms: int) -> CrystalGrid:
@@ -34,10 +33,7 @@ def unit_tilts(
     wedge_deg: tuple[float, float], n_waves: int, seed: int
 ) -> Float[np.ndarray, "waves 2"]:
     """Quasi-random points of the unit disk, or of its wedge; α times them are tilts."""
-    s, t = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(seed)).random(n_waves).T
-    first, last = np.deg2rad(wedge_deg)
-    azimuth = first + t * (last - first)
-    return np.sqrt(s)[:, None] * np.stack([np.cos(azimuth), np.sin(azimuth)], axis=-1)
+    return sample_tilts(wedge_deg, np.array([0.0, 1.0]), (seed,), 0, n_waves)[0]
 
 
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "edge_width_mrad"))
@@ -106,6 +102,3 @@ def ppiscs_estimate(
     fractions = jax.lax.map(one_wave, (jnp.arange(len(tilts)), jnp.asarray(tilts)))
     area = settings.zone_axis_data.column_area * lattice**2
     return area * fractions.mean(axis=0)
-
-
-__all__ = ["WHOLE_AZIMUTH", "gradient_grid", "ppiscs_estimate", "unit_tilts"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.settings import Settings
@@ -43,7 +43,7 @@ class Curve:
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Confidence interval [Å²] of each thickness by itself, Student's t over batches."""
-        half = student_t.ppf(0.5 + level / 2, self.batches - 1) * self.standard_error
+        half = stdtrit(self.batches - 1, 0.5 + level / 2) * self.standard_error
         return self.ppiscs - half, self.ppiscs + half
 
 

@@ -8,6 +8,7 @@ tilted plane wave scatters into the detector. Aberrations drop out.
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel
-from ppiscs_jax.multislice.form_factors import scattering_factor_angstrom
-from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
+from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
-from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
+from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
+from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.settings import Settings
 
 BATCHES = 16
@@ -30,55 +30,6 @@ BATCHES = 16
 
 WAVES_PER_ROUND = 8
 """Waves a batch grows by before the error is looked at again."""
-
-BAND_MARGIN = 1.6
-LOST_FRACTION = 0.03
-LEAST_OUTER_MRAD = 150.0
-
-
-def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int) -> float:
-    """Band limit k_c [Å⁻¹] at which curves up to `outer_mrad` are converged.
-
-    Two conditions. k_c holds the detector with a margin, BAND_MARGIN · θₑ / λ, for θₑ of at
-    least LEAST_OUTER_MRAD. And electrons that leave the band at k_c and would come back are
-    few: with f_e → C / g² at high angle, n π (γλ C)² / (k_c² A_col), the fraction that single
-    scattering takes past k_c in n atoms, is at most LOST_FRACTION.
-
-    With these, doubling k_c moves annular detectors up to 200 mrad, narrow ones included, by
-    less than 0.2 % of their value at any thickness, and those up to 250 mrad by less than 1 %
-    (α up to 35.5 mrad; tests/physics/test_convergence.py).
-    """
-    # Concrete settings give a concrete grid, even while something around is being traced.
-    with jax.ensure_compile_time_eval():
-        wavelength = float(wavelength_angstrom(settings.voltage_kv))
-        gamma_lambda = float(interaction_angstrom(settings.voltage_kv))
-    angular = BAND_MARGIN * 1e-3 * max(outer_mrad, LEAST_OUTER_MRAD) / wavelength
-    far = np.array([20.0])
-    tail = (gamma_lambda * far**2 * scattering_factor_angstrom(settings.element, far)).item()
-    area = settings.zone_axis_data.column_area * settings.element_data.lattice_angstrom**2
-    lossy = tail * math.sqrt(math.pi * n_atoms / (area * LOST_FRACTION))
-    return max(angular, lossy)
-
-
-def cell_angstrom(smallest_convergence_mrad: float) -> float:
-    """Least edge of the supercell [Å]: diffuse scattering is summed on its reciprocal lattice.
-
-    7 Å for apertures from 10 mrad up; smaller apertures average less over that lattice and
-    need it denser in proportion.
-    """
-    return 7.0 * max(1.0, 10.0 / smallest_convergence_mrad)
-
-
-def simulation_grid(
-    settings: Settings, outer_mrad: float, n_atoms: int, smallest_convergence_mrad: float
-) -> CrystalGrid:
-    """The grid on which curves of these settings are converged."""
-    return make_grid(
-        settings.zone_axis,
-        settings.element_data.lattice_angstrom,
-        band_limit_inv_angstrom(settings, outer_mrad, n_atoms),
-        cell_angstrom=cell_angstrom(smallest_convergence_mrad),
-    )
 
 
 @dataclass(frozen=True)
@@ -105,6 +56,83 @@ def _power_of_two_rings(edges: Sequence[float]) -> np.ndarray:
         widest = int(np.argmax(np.diff(edges)))
         edges.insert(widest + 1, 0.5 * (edges[widest] + edges[widest + 1]))
     return np.array(edges)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything a batch needs, fixed before the first wave."""
+
+    grid: CrystalGrid
+    specimen: Specimen
+    wedge_deg: tuple[float, float]
+    rings_mrad: np.ndarray
+    angle_edges_mrad: np.ndarray
+    mistilt_mrad: tuple[float, float]
+    n_atoms: int
+    waves_per_round: int
+    seed: int
+
+    def grow(self, batch: int, round_number: int) -> np.ndarray:
+        """Sums of a batch's next waves, shape (rings, n, bins and lost)."""
+        tilts, ring = sample_tilts(
+            self.wedge_deg,
+            self.rings_mrad,
+            (self.seed, batch),
+            round_number * self.waves_per_round,
+            self.waves_per_round,
+        )
+        key = jax.random.fold_in(jax.random.key(self.seed), batch)
+        fractions = scatter_batch(
+            self.grid,
+            self.specimen,
+            jax.random.fold_in(key, round_number),
+            jnp.asarray(tilts + np.asarray(self.mistilt_mrad), jnp.float32),
+            jnp.asarray(self.angle_edges_mrad, jnp.float32),
+            jnp.asarray(self.mistilt_mrad, jnp.float32) if any(self.mistilt_mrad) else None,
+            n_atoms=self.n_atoms,
+            n_planes=self.n_atoms,
+            # CPUs are fastest one wave after the other, GPUs with many at once.
+            batch_size=None if jax.default_backend() == "cpu" else self.waves_per_round,
+        )
+        sums = np.zeros(self.sums_shape)
+        np.add.at(sums, ring, np.asarray(fractions, dtype=float))
+        return sums
+
+    @property
+    def sums_shape(self) -> tuple[int, int, int]:
+        return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
+
+
+def _problems(
+    apertures: Sequence[float],
+    angle_edges: np.ndarray,
+    detectors: Sequence[tuple[float, float]],
+    n_atoms: int,
+    mistilt: float,
+    relative_error: float,
+    seed: int,
+) -> list[str]:
+    """What is wrong with the arguments of `scattering_kernel`."""
+    found = [range_problem("apertures_mrad", a, 0.5, 100.0, "mrad") for a in apertures]
+    found += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
+    found += [
+        range_problem("n_atoms", n_atoms, 1, 1000, "atoms"),
+        range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"),
+        range_problem("relative_error", relative_error, 0.0, 1.0, "", open_low=True),
+        range_problem("seed", seed, 0, 2**32 - 1, ""),
+    ]
+    if len(angle_edges) < 2 or np.any(np.diff(angle_edges) <= 0):
+        found.append("angle_edges_mrad: must be two or more increasing angles [mrad]")
+    else:
+        low, high = angle_edges[[0, -1]]
+        for inner, outer in detectors:
+            found.append(range_problem("inner_mrad", inner, low, high, "mrad, the angle edges"))
+            found.append(
+                range_problem(
+                    "outer_mrad", outer, inner, high, "mrad, the angle edges", open_low=True
+                )
+            )
+    return [problem for problem in found if problem]
 
 
 def scattering_kernel(
@@ -158,64 +186,33 @@ def scattering_kernel(
     detectors = list(detectors_mrad or [(float(settings.inner_mrad), float(settings.outer_mrad))])
     if n_atoms is None:
         n_atoms = settings.zone_axis_data.thickest(settings.element_data)
-    problems = [range_problem("apertures_mrad", a, 0.5, 100.0, "mrad") for a in apertures]
-    problems += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
-    problems += [
-        range_problem("n_atoms", n_atoms, 1, 1000, "atoms"),
-        range_problem("relative_error", relative_error, 0.0, 1.0, "", open_low=True),
-        range_problem("seed", seed, 0, 2**32 - 1, ""),
-    ]
     mistilt = math.hypot(*mistilt_mrad)
-    problems.append(range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"))
-    if len(angle_edges) < 2 or np.any(np.diff(angle_edges) <= 0):
-        problems.append("angle_edges_mrad: must be two or more increasing angles [mrad]")
-    if any(problems):
-        raise InputError(p for p in problems if p)
+    problems = _problems(apertures, angle_edges, detectors, n_atoms, mistilt, relative_error, seed)
+    if problems:
+        raise InputError(problems)
 
     rings = _power_of_two_rings(apertures)
-    grid = simulation_grid(settings, float(angle_edges[-1]) + mistilt, n_atoms, apertures[0])
-    specimen = make_specimen(settings, grid)
-    edges = jnp.asarray(angle_edges, jnp.float32)
-    on_cpu = jax.default_backend() == "cpu"
-    waves_per_round = max(WAVES_PER_ROUND, len(rings) - 1)
-    seed_key = jax.random.key(seed)
-    axis = jnp.asarray(mistilt_mrad, jnp.float32) if mistilt else None
-    wedge = WHOLE_AZIMUTH if mistilt else settings.zone_axis_data.wedge_deg
-
-    def batch_round(batch: int, round_number: int) -> np.ndarray:
-        tilts, ring = sample_tilts(
-            wedge,
-            rings,
-            (seed, batch),
-            round_number * waves_per_round,
-            waves_per_round,
-        )
-        key = jax.random.fold_in(jax.random.fold_in(seed_key, batch), round_number)
-        fractions = scatter_batch(
-            grid,
-            specimen,
-            key,
-            jnp.asarray(tilts + np.asarray(mistilt_mrad), jnp.float32),
-            edges,
-            axis,
-            n_atoms=n_atoms,
-            n_planes=n_atoms,
-            batch_size=None if on_cpu else waves_per_round,
-        )
-        sums = np.zeros((len(rings) - 1, n_atoms, len(angle_edges)))
-        np.add.at(sums, ring, np.asarray(fractions, dtype=float))
-        return sums
-
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if on_cpu else 1
-    sums = np.zeros((BATCHES, len(rings) - 1, n_atoms, len(angle_edges)))
+    grid = simulation_grid(settings, angle_edges[-1] + mistilt, n_atoms, apertures[0])
+    plan = _Plan(
+        grid=grid,
+        specimen=make_specimen(settings, grid),
+        wedge_deg=WHOLE_AZIMUTH if mistilt else settings.zone_axis_data.wedge_deg,
+        rings_mrad=rings,
+        angle_edges_mrad=angle_edges,
+        mistilt_mrad=mistilt_mrad,
+        n_atoms=n_atoms,
+        waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
+        seed=seed,
+    )
+    sums = np.zeros((BATCHES, *plan.sums_shape))
     waves, error, started = 0, np.nan, time.monotonic()
-    with ThreadPoolExecutor(workers) as pool:
-        for round_number in range(max(1, max_waves // (BATCHES * waves_per_round))):
-            jobs = [pool.submit(batch_round, b, round_number) for b in range(BATCHES)]
+    pool = ThreadPoolExecutor(workers or _default_workers())
+    try:
+        for round_number in range(max(1, max_waves // (BATCHES * plan.waves_per_round))):
+            jobs = [pool.submit(plan.grow, b, round_number) for b in range(BATCHES)]
             for batch, job in enumerate(jobs):
                 sums[batch] += job.result()
-                waves += waves_per_round
+                waves += plan.waves_per_round
                 if progress:
                     # Errors fall at least as fast as 1 / √waves.
                     needed = waves * max((error / relative_error) ** 2, 1.0)
@@ -234,8 +231,20 @@ def scattering_kernel(
             )
             error = largest_relative_error(kernel, apertures, detectors)
             if error <= relative_error:
-                break
+                return kernel
+    finally:
+        # On an error or Ctrl-C only the batches already running are waited for.
+        pool.shutdown(cancel_futures=True)
+    warnings.warn(
+        f"relative_error = {error:.2g} after max_waves = {max_waves}: {relative_error:g} asked for",
+        stacklevel=2,
+    )
     return kernel
+
+
+def _default_workers() -> int:
+    """One batch at a time for every CPU core at our disposal; one on a GPU."""
+    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
 
 
 def largest_relative_error(
@@ -249,7 +258,11 @@ def largest_relative_error(
         for aperture in apertures_mrad
         for inner, outer in detectors_mrad
     ]
-    return max(float(np.max(c.standard_error / c.ppiscs)) for c in curves)
+    # A detector that nothing reaches has no error.
+    return max(
+        float(np.max(c.standard_error / np.where(c.standard_error > 0, c.ppiscs, 1)))
+        for c in curves
+    )
 
 
 def simulate(

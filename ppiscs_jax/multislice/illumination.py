@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
-from scipy.stats import qmc
 
 from ppiscs_jax.multislice.grid import Grid
 from ppiscs_jax.types import Scalar
@@ -39,6 +38,8 @@ def sample_tilts(
     Returns:
         Tilts as (q_x, q_y) [mrad], shape (n_waves, 2), and the ring of each, (n_waves,).
     """
+    from scipy.stats import qmc  # half a second to import, needed only to simulate
+
     edges = np.asarray(ring_edges_mrad, dtype=float)
     sobol = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(seeds))
     if start:
