@@ -1,0 +1,93 @@
+"""A kernel serves every aperture, detector and sensitivity, with its errors."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from ppiscs_jax import InputError, Settings, scattering_kernel, simulate
+from ppiscs_jax.kernel import cumulative_weights
+
+SETTINGS = Settings("Cu", "100", 100.0, 25.0, 60.0, 150.0, 0.1)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return scattering_kernel(
+        SETTINGS, apertures_mrad=[10.0, 15.0, 20.0, 25.0], n_atoms=6, relative_error=0.01
+    )
+
+
+def test_cumulative_weights():
+    """Exact at the edges, and for cubic running integrals everywhere; no bins, no weight."""
+    edges = np.array([0.0, 1.0, 2.5, 4.0, 7.0, 8.0])
+    bins = np.diff(edges**3 - 2 * edges**2 + edges)
+    for x in (0.0, 0.4, 1.0, 2.2, 3.3, 6.5, 8.0):
+        assert cumulative_weights(edges, x) @ bins == pytest.approx(x**3 - 2 * x**2 + x)
+    np.testing.assert_array_equal(cumulative_weights(edges, 4.0), [1, 1, 1, 0, 0])
+
+
+def test_additive_and_complete(kernel):
+    """Contiguous detectors add up; bright field to 250 mrad plus what is lost is everything."""
+    whole, low, high = (kernel.curve(None, *d) for d in ((0, 250), (0, 83.3), (83.3, 250)))
+    np.testing.assert_allclose(low.ppiscs + high.ppiscs, whole.ppiscs, rtol=1e-12)
+    area = 3.6149**2 / 4
+    rings = np.diff(kernel.ring_edges_mrad**2) / kernel.ring_edges_mrad[-1] ** 2
+    beyond = area * rings @ kernel.lost
+    # What lies between 250 mrad and the band limit is in neither: 0.1 % of the electrons.
+    assert np.all(np.abs(whole.ppiscs + beyond - area) < 2e-3 * area)
+
+
+def test_sensitivity(kernel):
+    """S(θ) = 1 inside a detector is that detector; S is linear; errors follow the batches."""
+    detector = kernel.curve(None, 60, 150)
+    box = kernel.sensitivity_curve(lambda theta: ((theta > 60) & (theta < 150)).astype(float))
+    np.testing.assert_allclose(box.ppiscs, detector.ppiscs, rtol=1e-12)
+    np.testing.assert_allclose(box.standard_error, detector.standard_error, rtol=1e-9)
+    half = kernel.sensitivity_curve(lambda theta: 0.5 * np.ones_like(theta))
+    np.testing.assert_allclose(half.ppiscs, 0.5 * kernel.curve(None, 0, 250).ppiscs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("convergence", [10.0, 17.3, 25.0])
+def test_any_aperture_is_its_own_simulation(kernel, convergence):
+    """Apertures at and between the rings against simulations of their own.
+
+    Four combined standard errors (18 comparisons) plus 0.3 % for the interpolation between
+    rings 5 mrad wide.
+    """
+    alone = simulate(
+        Settings("Cu", "100", 100.0, convergence, 60.0, 150.0, 0.1), 0.01, seed=7, n_atoms=6
+    )
+    curve = kernel.curve(convergence)
+    assert curve.settings.convergence_mrad == convergence
+    combined = np.hypot(curve.standard_error, alone.standard_error)
+    assert np.all(np.abs(curve.ppiscs - alone.ppiscs) < 4 * combined + 0.003 * alone.ppiscs)
+
+
+def test_bright_field_is_served():
+    """A detector from 0 mrad inside the aperture: nearly all electrons of a thin light crystal."""
+    curve = simulate(Settings("Al", "100", 200.0, 20.0, 0.0, 20.0, 0.1), 0.01, n_atoms=2)
+    area = 4.0495**2 / 4
+    assert 0.8 * area < curve.ppiscs[1] < curve.ppiscs[0] < area
+
+
+def test_what_a_kernel_cannot_serve(kernel):
+    with pytest.raises(InputError, match=r"convergence_mrad = 30 .*must be 10 to 25"):
+        kernel.curve(30.0)
+    with pytest.raises(InputError, match=r"outer_mrad = 260"):
+        kernel.curve(None, 60, 260)
+
+
+def test_bad_arguments_are_found_before_work():
+    with pytest.raises(InputError, match=r"outer_mrad = 150 .*must be above 60 and up to 100"):
+        scattering_kernel(SETTINGS, angle_edges_mrad=[0, 60, 100])
+    with pytest.raises(InputError, match=r"n_atoms = 0.*relative_error = -1"):
+        simulate(SETTINGS, -1.0, n_atoms=0)
+
+
+def test_error_not_reached_is_said():
+    with pytest.warns(UserWarning, match="max_waves"):
+        simulate(SETTINGS, 1e-6, n_atoms=1, max_waves=128)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        simulate(SETTINGS, 0.5, n_atoms=1)
