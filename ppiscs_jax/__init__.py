@@ -3,7 +3,9 @@
 from importlib.metadata import version
 
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.image import simulate_image
 from ppiscs_jax.kernel import Curve, ScatteringKernel
+from ppiscs_jax.scan import Scan, simulate_scan
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import scattering_kernel, simulate
 
@@ -11,9 +13,12 @@ __version__ = version("ppiscs-jax")
 __all__ = [
     "Curve",
     "InputError",
+    "Scan",
     "ScatteringKernel",
     "Settings",
     "__version__",
     "scattering_kernel",
     "simulate",
+    "simulate_image",
+    "simulate_scan",
 ]

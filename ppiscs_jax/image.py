@@ -9,7 +9,7 @@ from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.multislice.grid import Grid
 from ppiscs_jax.multislice.probe import Planes
 from ppiscs_jax.multislice.wave import make_specimen
-from ppiscs_jax.scan import check_scan, defocus_quadrature, run_scan, standard_error
+from ppiscs_jax.scan import check_band, check_scan, defocus_quadrature, run_scan, standard_error
 from ppiscs_jax.settings import Settings
 
 
@@ -79,6 +79,7 @@ def simulate_image(
     planes = into_planes(atoms, box, slice_angstrom)
     shape = tuple((2 * np.ceil(0.5 * pixels * box / box.max()).astype(int)).tolist())
     grid = Grid(tuple(box.tolist()), shape, 1.0)
+    check_band(grid, 1.0, settings, detectors)
     specimen = make_specimen(
         settings,
         grid,

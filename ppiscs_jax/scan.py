@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.crystal import ZONE_AXES
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.kernel import Curve
@@ -57,24 +58,23 @@ def paper_grid(
     lattice_angstrom: float,
     *,
     supercell_angstrom: float = 50.0,
-    pixels: int = 1536,
+    pixels: int | tuple[int, int] = 1536,
     band_fraction: float = 1.0,
 ) -> CrystalGrid:
     """The paper's supercell: ⌊50 Å/a⌋ × ⌊50 Å/b⌋ cells, 1536 pixels along the longer edge.
 
-    Pixels are as square as they come. (Read literally, 1536 n_a/n_max × 1536 n_b/n_max pixels
-    for n_a × n_b cells would be 1.4 times coarser along one axis of [110]; the published network
-    has the values of square ones.)
+    One number of pixels makes them as square as they come; two are taken as they are. (Read
+    literally, the paper's 1536 n_a/n_max × 1536 n_b/n_max pixels for n_a × n_b cells would be
+    1.4 times coarser along one axis of [110]; the published network has the values of square
+    ones.)
     """
     cell = np.array(ZONE_AXES[zone_axis].cell)
     repeats = np.floor(supercell_angstrom / (cell * lattice_angstrom) + 1e-9).astype(int)
-    if np.any(repeats < 1):
-        raise InputError(
-            f"supercell_angstrom = {supercell_angstrom:g} Å: must be at least the projected "
-            f"cell, {cell.max() * lattice_angstrom:.4g} Å"
-        )
     lengths = repeats * cell
-    shape = 2 * np.floor(0.5 * pixels * lengths / lengths.max() + 1e-9).astype(int)
+    if isinstance(pixels, int):
+        shape = 2 * np.floor(0.5 * pixels * lengths / lengths.max() + 1e-9).astype(int)
+    else:
+        shape = np.array(pixels)
     return CrystalGrid(
         tuple(lengths.tolist()),
         tuple(shape.tolist()),
@@ -96,6 +96,23 @@ def check_scan(
     for inner, outer in detectors_mrad:
         problems.append(range_problem("inner_mrad", inner, 0.0, 250.0, "mrad"))
         problems.append(range_problem("outer_mrad", outer, inner, 250.0, "mrad", open_low=True))
+    if any(problems):
+        raise InputError(p for p in problems if p)
+
+
+def check_band(
+    grid: Grid,
+    unit_angstrom: float,
+    settings: Settings,
+    detectors_mrad: Sequence[tuple[float, float]],
+) -> None:
+    """Raise InputError for detectors that reach past the grid's band limit."""
+    wavelength = float(wavelength_angstrom(settings.voltage_kv))
+    limit = 1e3 * wavelength * grid.band_limit / unit_angstrom
+    problems = [
+        range_problem("outer_mrad", outer, inner, limit, "mrad, the grid's band limit")
+        for inner, outer in detectors_mrad
+    ]
     if any(problems):
         raise InputError(p for p in problems if p)
 
@@ -152,7 +169,9 @@ def simulate_scan(
     *,
     n_atoms: int | None = None,
     detectors_mrad: Sequence[tuple[float, float]] | None = None,
-    grid: CrystalGrid | None = None,
+    supercell_angstrom: float = 50.0,
+    pixels: int | tuple[int, int] = 1536,
+    band_fraction: float = 1.0,
     scan_step_angstrom: float = 0.15,
     configurations: int = 30,
     defocus_spread_angstrom: float = 0.0,
@@ -172,7 +191,9 @@ def simulate_scan(
         settings: specimen and microscope; C10 and C30 shape the probe here.
         n_atoms: largest thickness [atoms per column]. Default: that of the zone axis.
         detectors_mrad: (inner, outer) of each detector [mrad]. Default: that of the settings.
-        grid: supercell and pixels. Default: `paper_grid`.
+        supercell_angstrom: largest edge of the supercell, whole projected cells [Å].
+        pixels: pixels along the supercell's longer edge, or along both, as in `paper_grid`.
+        band_fraction: band limit over the Nyquist frequency: 1, or 2/3 free of aliases.
         scan_step_angstrom: largest scan step [Å].
         configurations: frozen-phonon configurations, each drawn from (seed, its number).
         defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
@@ -191,10 +212,22 @@ def simulate_scan(
     zone, a = settings.zone_axis_data, settings.element_data.lattice_angstrom
     if n_atoms is None:
         n_atoms = zone.thickest(settings.element_data)
-    grid = grid or paper_grid(settings.zone_axis, a)
     detectors = list(detectors_mrad or [(float(settings.inner_mrad), float(settings.outer_mrad))])
-    problems = [range_problem("n_atoms", n_atoms, 1, 1000, "atoms")]
+    problems = [
+        range_problem("n_atoms", n_atoms, 1, 1000, "atoms"),
+        range_problem("supercell_angstrom", supercell_angstrom, max(zone.cell) * a, 1000.0, "Å"),
+        range_problem("pixels", float(np.min(pixels)), 16, 16384, ""),
+        range_problem("band_fraction", band_fraction, 0.1, 1.5, ""),
+    ]
     check_scan(problems, configurations, scan_step_angstrom, detectors)
+    grid = paper_grid(
+        settings.zone_axis,
+        a,
+        supercell_angstrom=supercell_angstrom,
+        pixels=pixels,
+        band_fraction=band_fraction,
+    )
+    check_band(grid, a, settings, detectors)
     cell = np.array(zone.cell) * a
     steps = np.floor(cell / scan_step_angstrom + 1e-9).astype(int)
     x, y = (np.arange(n) / n / m for n, m in zip(steps, grid.repeats, strict=True))

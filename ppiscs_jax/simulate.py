@@ -23,7 +23,10 @@ from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
 from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
 from ppiscs_jax.sampling import simulation_grid
+from ppiscs_jax.scan import simulate_scan
 from ppiscs_jax.settings import Settings
+
+__all__ = ["Progress", "largest_relative_error", "scattering_kernel", "simulate", "simulate_scan"]
 
 BATCHES = 16
 """Independently scrambled batches: fewer would leave the standard error too uncertain."""

@@ -8,7 +8,6 @@ import pytest
 from ppiscs_jax import InputError, Settings
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.image import simulate_image
-from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
 from ppiscs_jax.scan import defocus_quadrature, paper_grid, simulate_scan
 
@@ -21,21 +20,23 @@ COPPER = {
     "outer_mrad": 150.0,
     "rmsd_angstrom": 0.1,
 }
+CELL = {"supercell_angstrom": 11.0, "pixels": 130}
+"""3 × 3 cells of copper, 6 Å⁻¹."""
 DETECTORS = [(0.0, 20.0), (20.0, 60.0), (60.0, 150.0)]
 N_ATOMS = 3
 
 
 @pytest.fixture(scope="module")
 def grid():
-    return make_grid("100", 3.6149, 6.0, cell_angstrom=10.5)
+    return paper_grid("100", 3.6149, **CELL)
 
 
-def scan(grid, configurations=12, spread=0.0, seed=0, **aberrations):
+def scan(configurations=12, spread=0.0, seed=0, **aberrations):
     return simulate_scan(
         Settings(**COPPER, **aberrations),
         n_atoms=N_ATOMS,
         detectors_mrad=DETECTORS,
-        grid=grid,
+        **CELL,
         scan_step_angstrom=0.45,
         configurations=configurations,
         defocus_spread_angstrom=spread,
@@ -84,21 +85,21 @@ def tilt_average(grid):
     ("c10", "c30", "spread"),
     [(0.0, 0.0, 0.0), (-80.0, 0.0, 0.0), (0.0, 0.02, 0.0), (60.0, 0.02, 50.0)],
 )
-def test_scan_equals_tilt_average(grid, tilt_average, c10, c30, spread):
+def test_scan_equals_tilt_average(tilt_average, c10, c30, spread):
     """Two defoci, two C30, two defocus spreads; bright field, low and high angles.
 
     Steps of 0.45 Å sample the probe's intensity (band limit 2α/λ = 1.08 Å⁻¹) above its Nyquist
     rate, so the sum over one cell is its integral. Twelve configurations against twelve: t with
     about 20 degrees of freedom, nine comparisons: 4 combined standard errors.
     """
-    result = scan(grid, c10_angstrom=c10, c30_mm=c30, spread=spread)
+    result = scan(c10_angstrom=c10, c30_mm=c30, spread=spread)
     for curve, value, error in zip(result.curves, *tilt_average, strict=True):
         combined = np.hypot(curve.standard_error, error)
         assert np.all(np.abs(curve.ppiscs - value) < 4 * combined)
         assert np.all(combined < 0.03 * value)
 
 
-def test_aberrations_are_sampling_noise(grid):
+def test_aberrations_are_sampling_noise():
     """On the same crystals, the spread over C10 and C30 shrinks as configurations grow.
 
     It is the cross terms of few configurations and falls like 1/√configurations: from 2 to 32 by
@@ -108,7 +109,7 @@ def test_aberrations_are_sampling_noise(grid):
 
     def spread(configurations):
         values = [
-            scan(grid, configurations, c10_angstrom=c10, c30_mm=c30).curves[2].ppiscs
+            scan(configurations, c10_angstrom=c10, c30_mm=c30).curves[2].ppiscs
             for c10, c30 in aberrations
         ]
         return np.mean(np.std(values, axis=0) / np.mean(values, axis=0))
@@ -116,9 +117,9 @@ def test_aberrations_are_sampling_noise(grid):
     assert spread(32) < 0.5 * spread(2)
 
 
-def test_image_is_the_scan(grid):
+def test_image_is_the_scan():
     """The sum of the image times pixel area over columns is the PPISCS, as the paper has it."""
-    result = scan(grid, configurations=2)
+    result = scan(configurations=2)
     pixel = np.prod(result.step_angstrom)
     columns = 4
     np.testing.assert_allclose(
@@ -137,7 +138,7 @@ def test_image_of_given_atoms(grid):
     crystal = simulate_scan(
         settings,
         n_atoms=2,
-        grid=grid,
+        **CELL,
         scan_step_angstrom=0.45,
         configurations=1,
         core_correction=True,
@@ -184,5 +185,9 @@ def test_bad_input_is_named():
     settings = Settings(**COPPER)
     with pytest.raises(InputError, match=r"configurations = 0.*scan_step_angstrom = 5 Å"):
         simulate_scan(settings, configurations=0, scan_step_angstrom=5.0)
+    with pytest.raises(InputError, match="supercell_angstrom = 3 Å"):
+        simulate_scan(settings, supercell_angstrom=3.0)
+    with pytest.raises(InputError, match=r"outer_mrad = 150 mrad.*band limit"):
+        simulate_scan(settings, supercell_angstrom=11.0, pixels=48)
     with pytest.raises(InputError, match="atoms_angstrom of shape"):
         simulate_image(settings, np.zeros((3, 2)), (10.0, 10.0), 1.8)
