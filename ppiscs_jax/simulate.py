@@ -247,7 +247,9 @@ def scattering_kernel(
 
 def _default_workers() -> int:
     """One batch at a time for every CPU core at our disposal; one on a GPU."""
-    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+    if jax.default_backend() != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def largest_relative_error(
