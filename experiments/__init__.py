@@ -1,0 +1,1 @@
+"""Studies made with the package: one folder each, with config, runner and result."""

@@ -1,0 +1,170 @@
+"""What the experiments share: config files, results saved whole, provenance."""
+
+import argparse
+import csv
+import json
+import platform
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import jax
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import replacing
+from ppiscs_jax.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PACKAGES = ("ppiscs-jax", "jax", "jaxlib", "numpy", "scipy")
+
+Annulus = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
+"""Inner and outer angle of a detector [mrad]."""
+
+
+class Model(BaseModel):
+    """A part of a config file. Unknown keys are errors: a misspelt one would do nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Illuminated(Model):
+    """A specimen and its illumination, in the fields of `Settings`."""
+
+    element: str
+    zone_axis: str
+    voltage_kv: float
+    convergence_mrad: float
+    rmsd_angstrom: float
+
+    def settings(self, detector_mrad: Annulus, **aberrations: float) -> Settings:
+        """The package's settings; raises InputError for values out of range."""
+        fields = self.model_dump(include=set(Illuminated.model_fields))
+        inner, outer = detector_mrad
+        return Settings(**fields, inner_mrad=inner, outer_mrad=outer, **aberrations)
+
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+def load_config(path: Path, model: type[AnyModel]) -> AnyModel:
+    """Read a TOML file into a model.
+
+    Raises:
+        InputError: the file cannot be read, or naming every unknown key and bad value.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"config {path}: {error}") from error
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"config {path}: {_problem(e)}" for e in error.errors()) from error
+
+
+def _problem(error: Any) -> str:
+    """One line on one error of pydantic: which key, what is wrong."""
+    place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: unknown key"
+    if error["type"] == "missing":
+        return f"{place}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place} = {error['input']!r}: {message}" if place else message
+
+
+def provenance(*further_packages: str) -> dict[str, Any]:
+    """Versions of what made a result, and the commit if there is one."""
+    versions = {"python": platform.python_version()}
+    for package in (*PACKAGES, *further_packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "ppiscs_jax")
+    return {
+        "versions": versions,
+        "backend": jax.default_backend(),
+        "commit": commit,
+        "package_changed_since_commit": None if changed is None else bool(changed),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers, or None without git or outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with the same keys as CSV, whole or not at all; numbers to 6 digits."""
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=200)
+
+
+def wide_console() -> Console:
+    """For tables: as wide as they need where the output is a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def tidy(axes: Axes) -> None:
+    """The look of every figure here."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(direction="in", which="both")
+
+
+def main(
+    description: str,
+    folder: Path,
+    model: type[AnyModel],
+    run: Callable[[AnyModel, Path], None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Command line of an experiment: 0 if it ran, 2 with a line a problem if it could not."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, default=folder / "config.toml", help="TOML file")
+    parser.add_argument("--out", type=Path, default=folder / "result", help="folder for results")
+    given = parser.parse_args(arguments)
+    try:
+        config = load_config(given.config, model)
+        given.out.mkdir(parents=True, exist_ok=True)
+        run(config, given.out)
+    except InputError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 2
+    return 0
