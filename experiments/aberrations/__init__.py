@@ -1,0 +1,1 @@
+"""PPISCS against the probe's aberrations."""
