@@ -18,7 +18,7 @@ from ppiscs_jax.differentiable import gradient_grid, ppiscs_estimate, unit_tilts
 
 
 def main():
-    tilts = jnp.asarray(unit_tilts((0.0, 90.0), 2, seed=0))
+    tilts = jnp.asarray(unit_tilts("110", 2, seed=0))
     key = jax.random.key(0)
     print("atoms   value [s]   gradient [s]   ratio   temporary memory of the gradient [MB]")
     for n_atoms in (9, 36, 81):

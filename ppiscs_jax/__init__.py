@@ -7,12 +7,13 @@ from ppiscs_jax.image import simulate_image
 from ppiscs_jax.kernel import Curve, ScatteringKernel
 from ppiscs_jax.scan import Scan, simulate_scan
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import scattering_kernel, simulate
+from ppiscs_jax.simulate import Progress, scattering_kernel, simulate
 
 __version__ = version("ppiscs-jax")
 __all__ = [
     "Curve",
     "InputError",
+    "Progress",
     "Scan",
     "ScatteringKernel",
     "Settings",

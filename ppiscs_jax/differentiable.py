@@ -1,7 +1,8 @@
 """PPISCS as a differentiable function of the experiment, on fixed random numbers.
 
-The same waves as `simulate`, seen by a detector with smooth edges, written so that JAX can
-differentiate: with respect to voltage, convergence and collection angles, rmsd and mistilt.
+The tilt average of `simulate` over a few waves, seen by a detector with smooth edges and written
+so that JAX can differentiate: with respect to voltage, convergence and collection angles, rmsd
+and mistilt. Its waves are drawn from a key of its own.
 """
 
 import math
@@ -12,9 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ppiscs_jax.crystal import ZONE_AXES
 from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.illumination import plane_wave, sample_tilts, split_tilt
+from ppiscs_jax.multislice.illumination import (
+    WHOLE_AZIMUTH,
+    plane_wave,
+    sample_tilts,
+    split_tilt,
+)
 from ppiscs_jax.multislice.potential import displace, transmission
 from ppiscs_jax.multislice.propagation import propagator
 from ppiscs_jax.multislice.wave import make_specimen, propagate
@@ -22,18 +29,23 @@ from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.settings import Settings
 
 
-def gradient_grid(settings: Settings, n_atoms: int) -> CrystalGrid:
+def gradient_grid(
+    settings: Settings, n_atoms: int, mistilt_mrad: tuple[float, float] = (0.0, 0.0)
+) -> CrystalGrid:
     """A grid on which curves near concrete `settings` are converged, for `ppiscs_estimate`."""
-    return simulation_grid(
-        settings, float(settings.outer_mrad), n_atoms, float(settings.convergence_mrad)
-    )
+    outer = float(settings.outer_mrad) + float(np.hypot(*mistilt_mrad))
+    return simulation_grid(settings, outer, n_atoms, float(settings.convergence_mrad))
 
 
 def unit_tilts(
-    wedge_deg: tuple[float, float], n_waves: int, seed: int
+    zone_axis: str, n_waves: int, seed: int, *, mistilted: bool = False
 ) -> Float[np.ndarray, "waves 2"]:
-    """Quasi-random points of the unit disk, or of its wedge; α times them are tilts."""
-    return sample_tilts(wedge_deg, np.array([0.0, 1.0]), (seed,), 0, n_waves)[0]
+    """Quasi-random points of the unit disk; α times them are tilts.
+
+    Only of the irreducible wedge of the zone axis, unless the crystal is mistilted.
+    """
+    wedge = WHOLE_AZIMUTH if mistilted else ZONE_AXES[zone_axis].wedge_deg
+    return sample_tilts(wedge, np.array([0.0, 1.0]), (seed,), 0, n_waves)[0]
 
 
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "edge_width_mrad"))

@@ -1,6 +1,10 @@
 """Errors that name the field, the value, the allowed range and the unit."""
 
 from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
 
 
 class InputError(ValueError):
@@ -11,27 +15,69 @@ class InputError(ValueError):
         super().__init__("; ".join(self.problems))
 
 
-def range_problem(
-    field: str, value: float, low: float, high: float, unit: str, *, open_low: bool = False
-) -> str | None:
-    """Say what is wrong with `value`, or None if low ≤ value ≤ high.
+def is_number(value: object) -> bool:
+    """Whether `value` is one real number: no text, no truth value, no array of several."""
+    if value is None or isinstance(value, bool | np.bool_ | str | bytes | complex):
+        return False
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return np.ndim(value) == 0  # type: ignore[arg-type]
 
-    `open_low` excludes the lower bound itself. NaN is outside every range.
+
+def range_problem(
+    field: str,
+    value: Any,
+    low: float,
+    high: float,
+    unit: str,
+    *,
+    open_low: bool = False,
+    whole: bool = False,
+) -> str | None:
+    """Say what is wrong with `value`, or None if it is a number with low ≤ value ≤ high.
+
+    `open_low` excludes the lower bound itself, `whole` everything but integers. NaN is outside
+    every range.
     """
-    inside = (value > low if open_low else value >= low) and value <= high
-    if inside:
-        return None
     suffix = f" {unit}" if unit else ""
     if open_low:
         allowed = f"above {low:.10g} and up to {high:.10g}{suffix}"
     else:
         allowed = f"{low:.10g} to {high:.10g}{suffix}"
-    return f"{field} = {value:.10g}{suffix}: must be {allowed}"
+    if not is_number(value):
+        return f"{field} = {value!r}: must be one number, {allowed}"
+    if whole and not isinstance(value, Integral):
+        return f"{field} = {value!r}: must be a whole number, {allowed}"
+    inside = (value > low if open_low else value >= low) and value <= high
+    return None if inside else f"{field} = {float(value):.10g}{suffix}: must be {allowed}"
+
+
+def as_numbers(field: str, values: Any, shape: tuple[int | None, ...], unit: str) -> np.ndarray:
+    """`values` as an array of floats of that shape; None stands for any length.
+
+    Raises:
+        InputError: they are no numbers, or of another shape.
+    """
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{field} = {values!r}: must be numbers [{unit}]") from None
+    fits = array.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = " × ".join("any number of" if n is None else str(n) for n in shape)
+        raise InputError(
+            f"{field} of shape {np.shape(values)}, {values!r}: must be {wanted} numbers [{unit}]"
+        )
+    return array
 
 
 def choice_problem(field: str, value: object, choices: Iterable[object]) -> str | None:
     """Say what is wrong with `value`, or None if it is one of `choices`."""
     allowed = list(choices)
-    if value in allowed:
+    if isinstance(value, str | int | float) and value in allowed:
         return None
     return f"{field} = {value!r}: must be one of {', '.join(str(c) for c in allowed)}"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.multislice.grid import Grid
 from ppiscs_jax.multislice.probe import Planes
 from ppiscs_jax.multislice.wave import make_specimen
@@ -49,7 +49,7 @@ def simulate_image(
         atoms_angstrom: positions x, y, z [Å], shape (atoms, 3); the beam runs along +z.
         box_angstrom: periodic box along x and y [Å], the scanned area.
         slice_angstrom: slice thickness [Å]; atoms are put into the slices by their z.
-        scan_step_angstrom: largest scan step [Å].
+        scan_step_angstrom: scan step Δ [Å]: steps are edge / ⌊edge / Δ⌋.
         pixels: pixels of the numerical grid along the longer edge.
         configurations: frozen-phonon configurations.
         defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
@@ -66,16 +66,26 @@ def simulate_image(
     Raises:
         InputError: before any work, naming what is out of range.
     """
-    atoms, box = np.asarray(atoms_angstrom, dtype=float), np.asarray(box_angstrom, dtype=float)
-    if atoms.ndim != 2 or atoms.shape[1] != 3 or not len(atoms) or not np.isfinite(atoms).all():
-        raise InputError(f"atoms_angstrom of shape {atoms.shape}: must be finite, (atoms, 3) [Å]")
+    atoms = as_numbers("atoms_angstrom", atoms_angstrom, (None, 3), "Å")
+    box = as_numbers("box_angstrom", box_angstrom, (2,), "Å")
+    if not len(atoms) or not np.isfinite(atoms).all():
+        raise InputError(f"atoms_angstrom: {len(atoms)} atoms; must be one or more, all finite [Å]")
     detectors = [(float(settings.inner_mrad), float(settings.outer_mrad))]
     problems = [
         range_problem("slice_angstrom", slice_angstrom, 0.1, 100.0, "Å"),
-        range_problem("box_angstrom", box.min(), 1.0, 1000.0, "Å"),
-        range_problem("pixels", pixels, 16, 8192, ""),
+        *(range_problem("box_angstrom", edge, 1.0, 1000.0, "Å") for edge in box),
+        range_problem("pixels", pixels, 16, 16384, "", whole=True),
     ]
-    check_scan(problems, configurations, scan_step_angstrom, detectors)
+    check_scan(
+        problems,
+        configurations=configurations,
+        scan_step_angstrom=scan_step_angstrom,
+        detectors_mrad=detectors,
+        defocus_spread_angstrom=defocus_spread_angstrom,
+        defocus_nodes=defocus_nodes,
+        positions_at_once=positions_at_once,
+        seed=seed,
+    )
     planes = into_planes(atoms, box, slice_angstrom)
     shape = tuple((2 * np.ceil(0.5 * pixels * box / box.max()).astype(int)).tolist())
     grid = Grid(tuple(box.tolist()), shape, 1.0)
@@ -87,7 +97,7 @@ def simulate_image(
         slice_angstrom=slice_angstrom,
         core_correction=core_correction,
     )
-    steps = np.ceil(box / scan_step_angstrom - 1e-9).astype(int)
+    steps = np.maximum(np.floor(box / scan_step_angstrom + 1e-9), 1).astype(int)
     x, y = (np.arange(n) / n for n in steps)
     fractions = run_scan(
         grid,

@@ -15,6 +15,9 @@ from scipy.special import stdtrit
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.settings import Settings
 
+WIDEST_RING_MRAD = 6.0
+"""Apertures are interpolated inside rings at most this wide: by less than 0.3 %."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -65,6 +68,21 @@ def cumulative_weights(nodes: np.ndarray, x: float) -> np.ndarray:
     return weights
 
 
+def _interpolation_problem(field: str, nodes: np.ndarray, x: float, widest: float) -> str | None:
+    """Say why x [mrad] cannot be interpolated between nodes, or None."""
+    if problem := range_problem(field, x, nodes[0], nodes[-1], "mrad of this kernel"):
+        return problem
+    if np.any(np.isclose(nodes, x, rtol=0, atol=1e-9)):
+        return None
+    i = int(np.searchsorted(nodes, x))
+    if nodes[i] - nodes[i - 1] <= widest:
+        return None
+    return (
+        f"{field} = {x:g} mrad: lies between {nodes[i - 1]:g} and {nodes[i]:g} mrad of this "
+        f"kernel, more than {widest:g} mrad apart; simulate with it as an edge"
+    )
+
+
 @dataclass(frozen=True)
 class ScatteringKernel:
     """Fractions of electrons scattered, by tilt ring, thickness and collection angle.
@@ -97,8 +115,8 @@ class ScatteringKernel:
     def _aperture_weights(self, convergence_mrad: float) -> np.ndarray:
         """Weight of each ring in the mean over an aperture, shape (rings,)."""
         edges = self.ring_edges_mrad
-        problem = range_problem(
-            "convergence_mrad", convergence_mrad, edges[1], edges[-1], "mrad of this kernel"
+        problem = _interpolation_problem(
+            "convergence_mrad", edges[1:], convergence_mrad, WIDEST_RING_MRAD
         )
         if problem:
             raise InputError(problem)
@@ -141,15 +159,19 @@ class ScatteringKernel:
         """PPISCS of an ideal annular detector; what is not given is as in the settings.
 
         Raises:
-            InputError: an angle outside the kernel.
+            InputError: an angle outside the kernel, or between edges too far apart to
+                interpolate (2 mrad or 4 % of the collection angle, 6 mrad of aperture).
         """
         inner = float(self.settings.inner_mrad) if inner_mrad is None else inner_mrad
         outer = float(self.settings.outer_mrad) if outer_mrad is None else outer_mrad
         edges = self.angle_edges_mrad
         problems = [
-            range_problem("inner_mrad", inner, edges[0], edges[-1], "mrad of this kernel"),
-            range_problem("outer_mrad", outer, edges[0], edges[-1], "mrad of this kernel"),
+            # The spectrum is steep at small angles and flat at large ones.
+            _interpolation_problem(field, edges, x, max(2.0, 0.04 * x))
+            for field, x in (("inner_mrad", inner), ("outer_mrad", outer))
         ]
+        if inner >= outer:
+            problems.append(f"inner_mrad = {inner:g} mrad: must be below {outer:g} mrad")
         if any(problems):
             raise InputError(p for p in problems if p)
         weights = cumulative_weights(edges, outer) - cumulative_weights(edges, inner)

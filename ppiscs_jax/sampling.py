@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
+from ppiscs_jax.errors import InputError
 from ppiscs_jax.multislice.form_factors import scattering_factor_angstrom
 from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
 from ppiscs_jax.settings import Settings
@@ -48,13 +49,28 @@ def cell_angstrom(smallest_convergence_mrad: float) -> float:
     return 7.0 * max(1.0, 10.0 / smallest_convergence_mrad)
 
 
+MOST_PIXELS = 2**24
+"""Largest grid that is simulated: about 1 GB for each wave computed at once."""
+
+
 def simulation_grid(
     settings: Settings, outer_mrad: float, n_atoms: int, smallest_convergence_mrad: float
 ) -> CrystalGrid:
-    """The grid on which curves of these settings are converged."""
-    return make_grid(
+    """The grid on which curves of these settings are converged.
+
+    Raises:
+        InputError: it would be too large, because the aperture is too small.
+    """
+    grid = make_grid(
         settings.zone_axis,
         settings.element_data.lattice_angstrom,
         band_limit_inv_angstrom(settings, outer_mrad, n_atoms),
         cell_angstrom=cell_angstrom(smallest_convergence_mrad),
     )
+    if np.prod(grid.shape) > MOST_PIXELS:
+        raise InputError(
+            f"convergence_mrad = {smallest_convergence_mrad:g} mrad: so small an aperture needs "
+            f"a supercell of {grid.shape[0]} × {grid.shape[1]} pixels at {settings.voltage_kv:g} "
+            f"kV and {outer_mrad:g} mrad; at most {MOST_PIXELS:.3g} pixels are simulated"
+        )
+    return grid

@@ -6,7 +6,7 @@ seconds; here to check it, and to make images.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.crystal import ZONE_AXES
-from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import Curve
 from ppiscs_jax.multislice.grid import CrystalGrid, Grid
 from ppiscs_jax.multislice.probe import Planes, scan_positions
@@ -71,8 +71,8 @@ def paper_grid(
     cell = np.array(ZONE_AXES[zone_axis].cell)
     repeats = np.floor(supercell_angstrom / (cell * lattice_angstrom) + 1e-9).astype(int)
     lengths = repeats * cell
-    if isinstance(pixels, int):
-        shape = 2 * np.floor(0.5 * pixels * lengths / lengths.max() + 1e-9).astype(int)
+    if np.ndim(pixels) == 0:
+        shape = 2 * np.floor(0.5 * np.asarray(pixels) * lengths / lengths.max() + 1e-9).astype(int)
     else:
         shape = np.array(pixels)
     return CrystalGrid(
@@ -86,13 +86,24 @@ def paper_grid(
 
 def check_scan(
     problems: list[str | None],
+    *,
     configurations: int,
     scan_step_angstrom: float,
     detectors_mrad: Sequence[tuple[float, float]],
+    defocus_spread_angstrom: float,
+    defocus_nodes: int,
+    positions_at_once: int,
+    seed: int,
 ) -> None:
     """Raise InputError for `problems` and those of the arguments, all at once."""
-    problems.append(range_problem("configurations", configurations, 1, 10000, ""))
-    problems.append(range_problem("scan_step_angstrom", scan_step_angstrom, 0.01, 2.0, "Å"))
+    problems += [
+        range_problem("configurations", configurations, 1, 10000, "", whole=True),
+        range_problem("scan_step_angstrom", scan_step_angstrom, 0.01, 2.0, "Å"),
+        range_problem("defocus_spread_angstrom", defocus_spread_angstrom, 0.0, 1e5, "Å"),
+        range_problem("defocus_nodes", defocus_nodes, 1, 200, "", whole=True),
+        range_problem("positions_at_once", positions_at_once, 1, 100000, "", whole=True),
+        range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
+    ]
     for inner, outer in detectors_mrad:
         problems.append(range_problem("inner_mrad", inner, 0.0, 250.0, "mrad"))
         problems.append(range_problem("outer_mrad", outer, inner, 250.0, "mrad", open_low=True))
@@ -106,15 +117,27 @@ def check_band(
     settings: Settings,
     detectors_mrad: Sequence[tuple[float, float]],
 ) -> None:
-    """Raise InputError for detectors that reach past the grid's band limit."""
-    wavelength = float(wavelength_angstrom(settings.voltage_kv))
-    limit = 1e3 * wavelength * grid.band_limit / unit_angstrom
+    """Raise InputError where probe or detectors do not fit between the grid's frequencies."""
+    mrad = 1e3 * float(wavelength_angstrom(settings.voltage_kv)) / unit_angstrom
+    finest, limit = mrad / min(grid.lengths), mrad * grid.band_limit
+    alpha = float(settings.convergence_mrad)
     problems = [
-        range_problem("outer_mrad", outer, inner, limit, "mrad, the grid's band limit")
-        for inner, outer in detectors_mrad
+        f"outer_mrad = {outer:g} mrad: past the grid's band limit of {limit:.4g} mrad; raise pixels"
+        for _, outer in detectors_mrad
+        if outer > limit
     ]
-    if any(problems):
-        raise InputError(p for p in problems if p)
+    if alpha > limit:
+        problems.append(
+            f"convergence_mrad = {alpha:g} mrad: past the grid's band limit of {limit:.4g} mrad; "
+            "raise pixels"
+        )
+    if alpha < finest:
+        problems.append(
+            f"convergence_mrad = {alpha:g} mrad: below the {finest:.4g} mrad that a cell of this "
+            "size resolves; raise its size"
+        )
+    if problems:
+        raise InputError(problems)
 
 
 def standard_error(samples: np.ndarray) -> np.ndarray:
@@ -194,7 +217,7 @@ def simulate_scan(
         supercell_angstrom: largest edge of the supercell, whole projected cells [Å].
         pixels: pixels along the supercell's longer edge, or along both, as in `paper_grid`.
         band_fraction: band limit over the Nyquist frequency: 1, or 2/3 free of aliases.
-        scan_step_angstrom: largest scan step [Å].
+        scan_step_angstrom: scan step Δ [Å]: steps are a / ⌊a / Δ⌋, as in the paper.
         configurations: frozen-phonon configurations, each drawn from (seed, its number).
         defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
         defocus_nodes: Gauss–Hermite nodes that integrate over it.
@@ -212,14 +235,26 @@ def simulate_scan(
     zone, a = settings.zone_axis_data, settings.element_data.lattice_angstrom
     if n_atoms is None:
         n_atoms = zone.thickest(settings.element_data)
-    detectors = list(detectors_mrad or [(float(settings.inner_mrad), float(settings.outer_mrad))])
+    if detectors_mrad is None:
+        detectors_mrad = [(float(settings.inner_mrad), float(settings.outer_mrad))]
+    angles = as_numbers("detectors_mrad", list(detectors_mrad), (None, 2), "mrad")
+    detectors = [(inner, outer) for inner, outer in angles.tolist()]
     problems = [
-        range_problem("n_atoms", n_atoms, 1, 1000, "atoms"),
+        range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
         range_problem("supercell_angstrom", supercell_angstrom, max(zone.cell) * a, 1000.0, "Å"),
-        range_problem("pixels", float(np.min(pixels)), 16, 16384, ""),
+        *(range_problem("pixels", n, 16, 16384, "", whole=True) for n in np.ravel(pixels)),
         range_problem("band_fraction", band_fraction, 0.1, 1.5, ""),
     ]
-    check_scan(problems, configurations, scan_step_angstrom, detectors)
+    check_scan(
+        problems,
+        configurations=configurations,
+        scan_step_angstrom=scan_step_angstrom,
+        detectors_mrad=detectors,
+        defocus_spread_angstrom=defocus_spread_angstrom,
+        defocus_nodes=defocus_nodes,
+        positions_at_once=positions_at_once,
+        seed=seed,
+    )
     grid = paper_grid(
         settings.zone_axis,
         a,
@@ -257,12 +292,12 @@ def simulate_scan(
             n_atoms=np.arange(1, n_atoms + 1),
             ppiscs=cross_sections[..., d].mean(axis=0),
             standard_error=errors[..., d],
-            settings=settings,
-            seed=seed,
+            settings=replace(settings, inner_mrad=inner, outer_mrad=outer),
+            seed=int(seed),
             waves=len(positions) * configurations * nodes,
             batches=configurations,
         )
-        for d in range(len(detectors))
+        for d, (inner, outer) in enumerate(detectors)
     ]
     images = fractions.mean(axis=0).swapaxes(0, 1).reshape(len(detectors), n_atoms, *steps)
     return Scan(curves, images, tuple((cell / steps).tolist()), detectors)

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.crystal import (
@@ -16,7 +16,7 @@ from ppiscs_jax.crystal import (
     rmsd_from_temperature,
     zone_axis,
 )
-from ppiscs_jax.errors import InputError, choice_problem, range_problem
+from ppiscs_jax.errors import InputError, as_numbers, choice_problem, is_number, range_problem
 
 RANGES = {
     "voltage_kv": (20.0, 1000.0, "kV"),
@@ -40,13 +40,6 @@ VECTOR_ORDER = (
     "outer_mrad",
     "rmsd_angstrom",
 )
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is one real number. float() alone would also take text and arrays of one."""
-    return isinstance(value, Real) or (
-        isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and not np.iscomplexobj(value)
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +87,14 @@ class Settings:
         if temperature_k is None and self.rmsd_angstrom is None:
             problems.append("rmsd_angstrom: missing; give it [Å], or temperature_k [K]")
         elif temperature_k is not None and self.rmsd_angstrom is not None:
+            given = [
+                f"{v:g}" if is_number(v) else repr(v) for v in (temperature_k, self.rmsd_angstrom)
+            ]
             problems.append(
-                f"temperature_k = {temperature_k:g} K and rmsd_angstrom = "
-                f"{self.rmsd_angstrom:g} Å: give one of them, not both"
+                f"temperature_k = {given[0]} K and rmsd_angstrom = {given[1]} Å: "
+                "give one of them, not both"
             )
-        elif temperature_k is not None and self.element in ELEMENTS:
+        elif temperature_k is not None and not problems:
             try:
                 rmsd = rmsd_from_temperature(self.element, temperature_k)
                 object.__setattr__(self, "rmsd_angstrom", rmsd)
@@ -116,16 +112,15 @@ class Settings:
             value = getattr(self, field)
             if isinstance(value, jax.core.Tracer) or (value is None and field == "rmsd_angstrom"):
                 continue
-            if not _is_number(value):
-                problems.append(f"{field} = {value!r}: must be one number [{unit}]")
+            open_low = field == "outer_mrad"
+            if problem := range_problem(field, value, low, high, unit, open_low=open_low):
+                problems.append(problem)
+            if not is_number(value):
                 continue
             numbers[field] = float(value)
-            if isinstance(value, int):  # JAX does not differentiate in integers
+            if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+                # JAX does not differentiate in integers.
                 object.__setattr__(self, field, numbers[field])
-            open_low = field in ("outer_mrad",)
-            problem = range_problem(field, numbers[field], low, high, unit, open_low=open_low)
-            if problem:
-                problems.append(problem)
         inner, outer = numbers.get("inner_mrad"), numbers.get("outer_mrad")
         if inner is not None and outer is not None and inner >= outer:
             problems.append(
@@ -159,9 +154,7 @@ class Settings:
         Raises:
             InputError: wrong length, unknown Z or zone axis, numbers out of range.
         """
-        x = np.asarray(vector, dtype=float)
-        if x.shape != (9,):
-            raise InputError(f"vector of shape {x.shape}: must have shape (9,), {VECTOR_ORDER}")
+        x = as_numbers("vector", vector, (9,), ", ".join(VECTOR_ORDER))
         symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
         zones = {z.code: z.name for z in ZONE_AXES.values()}
         problems = [

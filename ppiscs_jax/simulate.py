@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
@@ -32,7 +32,14 @@ BATCHES = 16
 """Independently scrambled batches: fewer would leave the standard error too uncertain."""
 
 WAVES_PER_ROUND = 8
-"""Waves a batch grows by before the error is looked at again."""
+"""Waves of a batch that share a stock of displaced planes; a batch grows by as many."""
+
+LARGEST_STOCK_BYTES = 2**29
+"""Larger stocks of displaced planes are not kept: every wave makes its own planes."""
+
+AIM = 0.8
+"""The next look at the error is planned for this part of the error asked for. Looking often,
+and stopping at the first estimate that happens to be small, would bias the estimate."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Progress:
     seconds_left: float
 
 
-def _power_of_two_rings(edges: Sequence[float]) -> np.ndarray:
+def _power_of_two_rings(edges: Iterable[float]) -> np.ndarray:
     """Split the widest rings until their number is a power of two, as Sobol points like it."""
     edges = sorted({0.0, *map(float, edges)})
     while (len(edges) - 1) & (len(edges) - 2):
@@ -93,7 +100,7 @@ class _Plan:
             jnp.asarray(self.angle_edges_mrad, jnp.float32),
             jnp.asarray(self.mistilt_mrad, jnp.float32) if any(self.mistilt_mrad) else None,
             n_atoms=self.n_atoms,
-            n_planes=self.n_atoms,
+            n_planes=self.n_atoms if self.keeps_stock else 0,
             # CPUs are fastest one wave after the other, GPUs with many at once.
             batch_size=None if jax.default_backend() == "cpu" else self.waves_per_round,
         )
@@ -102,28 +109,41 @@ class _Plan:
         return sums
 
     @property
+    def keeps_stock(self) -> bool:
+        """Whether the displaced planes of a round are kept for all its waves."""
+        planes = self.n_atoms * len(self.grid.sites)
+        return 8 * planes * math.prod(self.grid.shape) <= LARGEST_STOCK_BYTES
+
+    @property
     def sums_shape(self) -> tuple[int, int, int]:
         return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
 
 
 def _problems(
-    apertures: Sequence[float],
+    apertures: np.ndarray,
     angle_edges: np.ndarray,
-    detectors: Sequence[tuple[float, float]],
+    detectors: np.ndarray,
     n_atoms: int,
     mistilt: float,
     relative_error: float,
+    max_waves: int,
     seed: int,
+    workers: int | None,
 ) -> list[str]:
     """What is wrong with the arguments of `scattering_kernel`."""
     found = [range_problem("apertures_mrad", a, 0.5, 100.0, "mrad") for a in apertures]
     found += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
     found += [
-        range_problem("n_atoms", n_atoms, 1, 1000, "atoms"),
+        range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
         range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"),
         range_problem("relative_error", relative_error, 0.0, 1.0, "", open_low=True),
-        range_problem("seed", seed, 0, 2**32 - 1, ""),
+        range_problem("max_waves", max_waves, 128, 2**40, "waves", whole=True),
+        range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
     ]
+    if workers is not None:
+        found.append(range_problem("workers", workers, 1, 4096, "", whole=True))
+    if len(apertures) == 0:
+        found.append("apertures_mrad: must be one or more angles [mrad]")
     if len(angle_edges) < 2 or np.any(np.diff(angle_edges) <= 0):
         found.append("angle_edges_mrad: must be two or more increasing angles [mrad]")
     else:
@@ -156,12 +176,13 @@ def scattering_kernel(
 
     Sixteen independently scrambled Sobol batches of tilted plane waves grow together until the
     largest relative standard error, over all thicknesses and the watched detectors at every
-    aperture asked for, is at most `relative_error`.
+    aperture asked for, is at most `relative_error`. Batches run in threads of their own, in
+    float32 and outside of JAX's thread-local contexts.
 
     Args:
         settings: specimen, voltage, and the default aperture and detector.
         apertures_mrad: convergence semi-angles that will be asked for [mrad]; others between
-            the smallest and the largest are interpolated. Default: that of the settings.
+            two that are at most 6 mrad apart are interpolated. Default: that of the settings.
         angle_edges_mrad: edges of the collection-angle bins [mrad], within 0 … 250. Default:
             every mrad from 0 to 250.
         detectors_mrad: (inner, outer) [mrad] of the detectors whose error is watched. Default:
@@ -171,7 +192,8 @@ def scattering_kernel(
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad]:
             aperture and detector are centred there instead of on the zone axis.
         relative_error: standard error over value to be reached at every thickness.
-        max_waves: stop there even if the error is not reached.
+        max_waves: stop there, with a warning, even if the error is not reached; at least one
+            round of 8 waves a batch is made.
         seed: seed of every random draw; the same seed gives the same numbers.
         workers: batches computed at once. Default: one per CPU core, one on a GPU.
         progress: called with a `Progress` after every batch.
@@ -182,15 +204,30 @@ def scattering_kernel(
     Raises:
         InputError: before any work, naming what is out of range.
     """
-    apertures = sorted(map(float, apertures_mrad or [settings.convergence_mrad]))
+    if apertures_mrad is None:
+        apertures_mrad = [float(settings.convergence_mrad)]
     if angle_edges_mrad is None:
         angle_edges_mrad = np.arange(0.0, 251.0)
-    angle_edges = np.asarray(angle_edges_mrad, dtype=float)
-    detectors = list(detectors_mrad or [(float(settings.inner_mrad), float(settings.outer_mrad))])
+    if detectors_mrad is None:
+        detectors_mrad = [(float(settings.inner_mrad), float(settings.outer_mrad))]
     if n_atoms is None:
         n_atoms = settings.zone_axis_data.thickest(settings.element_data)
-    mistilt = math.hypot(*mistilt_mrad)
-    problems = _problems(apertures, angle_edges, detectors, n_atoms, mistilt, relative_error, seed)
+    apertures = np.sort(as_numbers("apertures_mrad", apertures_mrad, (None,), "mrad"))
+    angle_edges = as_numbers("angle_edges_mrad", angle_edges_mrad, (None,), "mrad")
+    detectors = as_numbers("detectors_mrad", list(detectors_mrad), (None, 2), "mrad")
+    axis = as_numbers("mistilt_mrad", mistilt_mrad, (2,), "mrad")
+    mistilt = float(np.hypot(*axis))
+    problems = _problems(
+        apertures,
+        angle_edges,
+        detectors,
+        n_atoms,
+        mistilt,
+        relative_error,
+        max_waves,
+        seed,
+        workers,
+    )
     if problems:
         raise InputError(problems)
 
@@ -202,47 +239,79 @@ def scattering_kernel(
         wedge_deg=WHOLE_AZIMUTH if mistilt else settings.zone_axis_data.wedge_deg,
         rings_mrad=rings,
         angle_edges_mrad=angle_edges,
-        mistilt_mrad=mistilt_mrad,
-        n_atoms=n_atoms,
+        mistilt_mrad=(float(axis[0]), float(axis[1])),
+        n_atoms=int(n_atoms),
         waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
-        seed=seed,
+        seed=int(seed),
     )
+    kernel, error = _run(
+        settings, plan, apertures, detectors, relative_error, max_waves, workers, progress
+    )
+    if not error <= relative_error:
+        warnings.warn(
+            f"relative_error = {error:.2g} after {kernel.waves} waves: {relative_error:g} asked "
+            f"for, max_waves = {max_waves}",
+            stacklevel=2,
+        )
+    return kernel
+
+
+def _run(
+    settings: Settings,
+    plan: _Plan,
+    apertures: np.ndarray,
+    detectors: np.ndarray,
+    relative_error: float,
+    max_waves: int,
+    workers: int | None,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[ScatteringKernel, float]:
+    """Grow the batches until the error is small enough; the kernel and its error."""
     sums = np.zeros((BATCHES, *plan.sums_shape))
-    waves, error, started = 0, np.nan, time.monotonic()
+    rounds, error, started = 0, np.nan, time.monotonic()
+    most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
+    next_look = 1
     pool = ThreadPoolExecutor(workers or _default_workers())
     try:
-        for round_number in range(max(1, max_waves // (BATCHES * plan.waves_per_round))):
-            jobs = [pool.submit(plan.grow, b, round_number) for b in range(BATCHES)]
-            for batch, job in enumerate(jobs):
-                sums[batch] += job.result()
-                waves += plan.waves_per_round
-                if progress:
-                    # Errors fall at least as fast as 1 / √waves.
-                    needed = waves * max((error / relative_error) ** 2, 1.0)
-                    left = (time.monotonic() - started) * (needed / waves - 1)
-                    progress(Progress(waves, error, relative_error, left))
-            means = sums / (waves / BATCHES / (len(rings) - 1))
-            kernel = ScatteringKernel(
-                settings=settings,
-                ring_edges_mrad=rings,
-                angle_edges_mrad=angle_edges,
-                batch_means=means[..., :-1],
-                lost=means[..., -1].mean(axis=0),
-                mistilt_mrad=mistilt_mrad,
-                seed=seed,
-                waves=waves,
-            )
+        while True:
+            for round_number in range(rounds, next_look):
+                jobs = [pool.submit(plan.grow, b, round_number) for b in range(BATCHES)]
+                for batch, job in enumerate(jobs):
+                    sums[batch] += job.result()
+                    if progress:
+                        finished = round_number * BATCHES + batch + 1
+                        seconds = (time.monotonic() - started) / finished
+                        # Errors fall at least as fast as 1 / √waves.
+                        needed = rounds * max((error / (AIM * relative_error)) ** 2, 1.0)
+                        left = seconds * max(BATCHES * max(needed, next_look) - finished, 0)
+                        waves = finished * plan.waves_per_round
+                        progress(Progress(waves, error, relative_error, left if rounds else np.nan))
+            rounds = next_look
+            kernel = _kernel(settings, plan, sums, rounds)
             error = largest_relative_error(kernel, apertures, detectors)
-            if error <= relative_error:
-                return kernel
+            if error <= relative_error or rounds >= most_rounds:
+                return kernel, error
+            needed = math.ceil(rounds * (error / (AIM * relative_error)) ** 2)
+            next_look = min(max(needed, rounds + 1), 2 * rounds, most_rounds)
     finally:
         # On an error or Ctrl-C only the batches already running are waited for.
         pool.shutdown(cancel_futures=True)
-    warnings.warn(
-        f"relative_error = {error:.2g} after max_waves = {max_waves}: {relative_error:g} asked for",
-        stacklevel=2,
+
+
+def _kernel(settings: Settings, plan: _Plan, sums: np.ndarray, rounds: int) -> ScatteringKernel:
+    """The kernel of so many rounds, from its batches' sums."""
+    waves = rounds * plan.waves_per_round
+    means = sums / (waves / (len(plan.rings_mrad) - 1))
+    return ScatteringKernel(
+        settings=settings,
+        ring_edges_mrad=plan.rings_mrad,
+        angle_edges_mrad=plan.angle_edges_mrad,
+        batch_means=means[..., :-1],
+        lost=means[..., -1].mean(axis=0),
+        mistilt_mrad=plan.mistilt_mrad,
+        seed=plan.seed,
+        waves=BATCHES * waves,
     )
-    return kernel
 
 
 def _default_workers() -> int:
@@ -265,7 +334,7 @@ def largest_relative_error(
     ]
     # A detector that nothing reaches has no error.
     return max(
-        float(np.max(c.standard_error / np.where(c.standard_error > 0, c.ppiscs, 1)))
+        float(np.max(c.standard_error / np.where(c.standard_error > 0, abs(c.ppiscs), 1)))
         for c in curves
     )
 

@@ -7,13 +7,13 @@ resolves, and
 
     t(r) = exp(i v_soft(r)) + Σⱼ D(r − rⱼ),    D = exp(i v) − exp(i v_soft)  (one atom),
 
-is exact on the grid for separate atoms (a neighbour's tail at a nucleus turns D by less
-than 1e-3 rad in these crystals). D is radial: its spectrum is a Hankel transform of two radial
+is exact on the grid for separate atoms (a neighbour's tail at a nucleus turns D by about
+1e-3 rad at most in these crystals). D is radial: its spectrum is a Hankel transform of two radial
 functions, so no fine grid is ever made.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -94,5 +94,6 @@ def core_spectrum(table: CoreTable, interaction_angstrom: Scalar) -> Complex[Arr
     )
     lost = jnp.exp(1j * interaction_angstrom * full) - jnp.exp(1j * interaction_angstrom * soft)
     # Two real products: the matrix stays real.
-    spectrum = jax.lax.complex(hankel @ lost.real, hankel @ lost.imag)
+    exactly = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    spectrum = jax.lax.complex(exactly(hankel, lost.real), exactly(hankel, lost.imag))
     return spectrum / table.band_limit_inv_angstrom**2

@@ -104,7 +104,7 @@ def make_grid(
         cell_angstrom: least edge of the supercell [Å].
         band_fraction: k_c over the Nyquist frequency. 2/3 keeps products of band-limited
             functions free of aliases; with the core correction 1 converges at fewer pixels
-            (see `simulate.band_limit_inv_angstrom`).
+            (see `sampling.band_limit_inv_angstrom`).
     """
     cell = ZONE_AXES[zone_axis].cell
     mx, my = (math.ceil(cell_angstrom / (edge * lattice_angstrom) - 1e-9) for edge in cell)

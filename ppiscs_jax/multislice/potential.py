@@ -92,7 +92,8 @@ def transmission(
     ex, ey = (jnp.exp(-2j * jnp.pi * (t - jnp.round(t))) for t in turns)
     if occupied is not None:
         ex = ex * occupied[:, None]
-    structure = ex.T @ ey
+    # Highest precision: GPUs would otherwise shorten float32 products to ten bits.
+    structure = jnp.matmul(ex.T, ey, precision=jax.lax.Precision.HIGHEST)
     half = ny // 2 + 1
     phase = jnp.fft.irfft2(structure[:, :half] * atom.phase, s=grid.shape)
     t = jnp.exp(1j * phase)

@@ -99,7 +99,10 @@ def scan_positions(
         return transmission(grid, specimen.atom, displaced, occupied)
 
     def detect(spectra):
-        return inside.astype(spectra.real.dtype) @ jax.vmap(partial(intensity, grid))(spectra).T
+        fractions = jax.vmap(partial(intensity, grid))(spectra)
+        return jnp.matmul(
+            inside.astype(fractions.dtype), fractions.T, precision=jax.lax.Precision.HIGHEST
+        )
 
     repeats = (jnp.arange(len(planes.positions)), planes.positions, planes.occupied)
     return propagate(psi, free_space, 1, plane_at, repeats, detect)[1]

@@ -76,26 +76,16 @@ def make_specimen(
     )
 
 
-def atomic_planes(
-    grid: CrystalGrid,
-    specimen: Specimen,
-    key: PRNGKeyArray,
-    n_planes: int,
-    *,
-    batch_size: int | None,
-) -> Complex[Array, "planes nx ny"]:
-    """Transmission functions of `n_planes` independent displaced copies of each layer.
+def atomic_plane(
+    grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, index: Int[Array, ""]
+) -> Complex[Array, "nx ny"]:
+    """Transmission function of a displaced plane of layer `index` modulo layers.
 
-    Copy i of layer l stands at i · layers + l and is drawn from that number folded into key.
+    Its displacements are drawn from `index` folded into the key.
     """
-    sites = jnp.asarray(grid.sites)
-    n_layers = len(sites)
-
-    def one(index: Int[Array, ""]) -> Complex[Array, "nx ny"]:
-        positions = displace(jax.random.fold_in(key, index), sites[index % n_layers], specimen.rmsd)
-        return transmission(grid, specimen.atom, positions)
-
-    return jax.lax.map(one, jnp.arange(n_planes * n_layers), batch_size=batch_size)
+    sites = jnp.asarray(grid.sites)[index % len(grid.sites)]
+    positions = displace(jax.random.fold_in(key, index), sites, specimen.rmsd)
+    return transmission(grid, specimen.atom, positions)
 
 
 def propagate(
@@ -189,42 +179,45 @@ def scatter_batch(
     The waves share a stock of `n_planes` ≥ `n_atoms` displaced copies of every layer; each
     wave stacks its own random selection, without replacement. Each wave alone thus sees
     independently displaced planes, as if it had been given a crystal of its own, while
-    making the planes is paid for once.
+    making the planes is paid for once. Without a stock (`n_planes` = 0) every wave makes its
+    own planes on the way: slower, in little memory.
 
     Args:
         grid: the supercell.
         specimen: what the waves meet on it.
-        key: the batch's random key. Plane i of layer l is drawn from
-            fold_in(fold_in(key, 0), i · layers + l), wave w's selection from
-            fold_in(fold_in(key, 1), w).
+        key: the batch's random key. Copy i of layer l in the stock is drawn from i · layers + l
+            folded into fold_in(key, 0); wave w selects with fold_in(fold_in(key, 1), w).
+            Without a stock, atom i of wave w folds i · layers + l into fold_in(fold_in(key, 1), w).
         tilts_mrad: tilts of the waves [mrad].
         edges_mrad: edges of the collection-angle bins [mrad].
         axis_mrad: direction of the optical axis, as in `transmit`.
         n_atoms: largest thickness [atoms per column].
-        n_planes: copies of every layer in the stock.
+        n_planes: copies of every layer in the stock, or 0.
         batch_size: waves computed at once; None computes them one after the other, which
             is the fastest on a CPU.
     """
-    planes = atomic_planes(
-        grid, specimen, jax.random.fold_in(key, 0), n_planes, batch_size=batch_size
-    )
-    selection_key = jax.random.fold_in(key, 1)
     n_layers = len(grid.sites)
+    stock = jax.lax.map(
+        partial(atomic_plane, grid, specimen, jax.random.fold_in(key, 0)),
+        jnp.arange(n_planes * n_layers),
+        batch_size=batch_size,
+    )
 
-    def one(
-        wave: tuple[Int[Array, ""], Float[Array, " 2"]],
-    ) -> Float[Array, "n_atoms bins_and_lost"]:
+    def one(wave):
         index, tilt_mrad = wave
-        keys = jax.random.split(jax.random.fold_in(selection_key, index), n_layers)
-        order = jax.vmap(lambda k: jax.random.permutation(k, n_planes)[:n_atoms])(keys)
-        return transmit(
-            grid,
-            specimen,
-            tilt_mrad,
-            lambda repeat, layer: planes[repeat[layer] * n_layers + layer],
-            order.T,
-            edges_mrad,
-            axis_mrad,
-        )
+        wave_key = jax.random.fold_in(jax.random.fold_in(key, 1), index)
+        if n_planes:
+            keys = jax.random.split(wave_key, n_layers)
+            order = jax.vmap(lambda k: jax.random.permutation(k, n_planes)[:n_atoms])(keys).T
+        else:
+            order = jnp.broadcast_to(jnp.arange(n_atoms)[:, None], (n_atoms, n_layers))
+
+        def plane_at(repeat, layer):
+            number = repeat[layer] * n_layers + layer
+            if n_planes:
+                return stock[number]
+            return atomic_plane(grid, specimen, wave_key, number)
+
+        return transmit(grid, specimen, tilt_mrad, plane_at, order, edges_mrad, axis_mrad)
 
     return jax.lax.map(one, (jnp.arange(len(tilts_mrad)), tilts_mrad), batch_size=batch_size)

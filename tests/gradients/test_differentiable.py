@@ -28,7 +28,7 @@ def curve(values, n_atoms, settings=SETTINGS):
         **{f: values[i] for i, f in enumerate(PARAMETERS[:5])},
     )
     grid = gradient_grid(settings, n_atoms)
-    tilts = jnp.asarray(unit_tilts((0.0, 90.0), 2, seed=0))
+    tilts = jnp.asarray(unit_tilts(settings.zone_axis, 2, seed=0, mistilted=True))
     return ppiscs_estimate(changed, grid, jax.random.key(0), tilts, values[5:], n_atoms=n_atoms)
 
 
@@ -92,7 +92,7 @@ def test_smooth_edges_tend_to_the_hard_detector():
     from ppiscs_jax.multislice.wave import make_specimen, transmit
 
     grid = gradient_grid(SETTINGS, 2)
-    tilts = unit_tilts((0.0, 90.0), 1, seed=0)
+    tilts = unit_tilts("110", 1, seed=0)
     specimen = make_specimen(SETTINGS, grid)
     wave_key = jax.random.fold_in(jax.random.key(0), 0)
     planes = jnp.array(
