@@ -45,9 +45,9 @@ class Illuminated(Model):
     convergence_mrad: float
     rmsd_angstrom: float
 
-    def settings(self, detector_mrad: Annulus, **aberrations: float) -> Settings:
+    def settings(self, detector_mrad: Annulus, **aberrations: Any) -> Settings:
         """The package's settings; raises InputError for values out of range."""
-        fields = self.model_dump(include=set(Illuminated.model_fields))
+        fields: dict[str, Any] = self.model_dump(include=set(Illuminated.model_fields))
         inner, outer = detector_mrad
         return Settings(**fields, inner_mrad=inner, outer_mrad=outer, **aberrations)
 

@@ -25,6 +25,7 @@ def draw(
         _spread(panels[0, j], config, detector, [r for r in spreads if _at(r, detector)])
         _values(panels[1, j], config, [r for r in values if _at(r, detector)])
     panels[0, 0].set_ylabel("spread of PPISCS over\n$C_{10}$ and $C_{30}$ (%)")
+    panels[1, 0].set_ylabel("$C_{10}$, $C_{30}$, defocus spread")
     panels[0, 0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     for row, place in zip(panels, ("upper", "lower"), strict=True):
         entries: dict[str, Any] = {}
@@ -32,8 +33,8 @@ def draw(
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 entries.setdefault(label, handle)
         figure.legend(
-            entries.values(),
-            entries,
+            list(entries.values()),
+            list(entries),
             loc=f"outside {place} center",
             ncols=8,
             frameon=False,
@@ -70,7 +71,7 @@ def _spread(
         spread = np.array([r["spread_grid_percent"] for r in rows if r["n_atoms"] == n])
         all_spreads.append(spread)
         marker = MARKERS[(n - 1) % len(MARKERS)]
-        look = {"color": colours[n - 1], "marker": marker, "markersize": 4}
+        look: dict[str, Any] = {"color": colours[n - 1], "marker": marker, "markersize": 4}
         axes.plot(count, spread, linewidth=1.1, label=f"n = {n}", **look)
         # Hollow where the spread is that of fewer than four groups of crystals.
         few = count > count[-1] / 4
@@ -82,13 +83,17 @@ def _spread(
     axes.plot(
         count, start / np.sqrt(count), color=BLACK, linestyle="--", linewidth=1.4, label="1/√N"
     )
-    alone = [
-        np.sqrt(
-            np.mean([r["standard_error_percent"] ** 2 for r in rows if r["configurations"] == c])
-        )
-        for c in config["configurations"]
-    ]
-    axes.plot(count, alone, color=ORANGE, linestyle=":", linewidth=1.6, label="own crystals")
+    alone: dict[int, list[float]] = {c: [] for c in config["configurations"]}
+    for r in rows:
+        alone[r["configurations"]].append(r["standard_error_percent"])
+    axes.plot(
+        count,
+        [np.sqrt(np.mean(np.square(a))) for a in alone.values()],
+        color=ORANGE,
+        linestyle=":",
+        linewidth=1.6,
+        label="σ of one probe",
+    )
     published = [
         s["percent"]
         for s in config["published"]["spreads"]
@@ -149,7 +154,4 @@ def _values(axes: Axes, config: dict[str, Any], rows: list[dict[str, Any]]) -> N
     widest = np.abs(axes.get_xlim()).max()
     axes.set_xlim(-widest, widest)
     axes.set_xlabel("PPISCS − tilt average (%)")
-    axes.set_ylabel(
-        "$C_{10}$, $C_{30}$, defocus spread" if axes.get_subplotspec().is_first_col() else ""
-    )
     tidy(axes)

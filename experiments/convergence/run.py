@@ -102,9 +102,9 @@ class Config(Model):
             raise ValueError("waves_per_batch: must be a power of two, as Sobol points ask for")
         if self.grids[0].waves_per_batch is not None:
             raise ValueError("grids[0].waves_per_batch: the first grids need all waves")
-        for part in (*self.grids, self.abtem):
-            if (part.waves_per_batch or 0) > self.waves_per_batch:
-                raise ValueError("waves_per_batch: no part may have more than the whole")
+        parts = [self.abtem.waves_per_batch, *(s.waves_per_batch or 0 for s in self.grids)]
+        if max(parts) > self.waves_per_batch:
+            raise ValueError("waves_per_batch: no part may have more than the whole")
         for case in self.cases:
             for p in case.published:
                 if not len(p.values) == len(p.spread_percent) == len(self.detectors_mrad):
@@ -187,7 +187,7 @@ def abtem_waves(config: Config, settings: Settings, band_limit: float) -> np.nda
     # Only the cell and its sites are taken from this grid.
     grid = cell_grid(series, settings, band_limit)
     size = np.array(grid.lengths) * settings.element_data.lattice_angstrom
-    rmsd = float(settings.rmsd_angstrom) / size
+    rmsd = jnp.asarray(float(settings.rmsd_angstrom) / size)
     pixels = np.ceil(3 * band_limit * size).astype(int)
     fractions = []
     for batch in range(config.batches):
@@ -309,11 +309,11 @@ def published_rows(config: Config, case: Case, converged: np.ndarray) -> list[di
     return rows
 
 
-def concise(value: float, error: float, sign: str = "") -> str:
-    """A value with the two leading digits of its error in brackets: 0.01696(2) for 2e-5."""
+def concise(value: float, error: float, sign: str = "", most_digits: int = 9) -> str:
+    """A value with the two leading digits of its error in brackets: 0.016958(16) for 1.6e-5."""
     if error == 0:
         return f"{value:{sign}g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
+    digits = min(most_digits, max(0, 1 - math.floor(math.log10(error))))
     return f"{value:{sign}.{digits}f}({round(error * 10**digits)})"
 
 
@@ -338,7 +338,7 @@ def show(config: Config, case: Case, rows: list[dict[str, Any]], console: Consol
             mark = "" if r["band_holds_detector"] else "†"
             cells += [
                 mark + concise(r["ppiscs_angstrom2"], r["standard_error_angstrom2"]),
-                concise(r["difference_percent"], r["difference_error_percent"], "+"),
+                concise(r["difference_percent"], r["difference_error_percent"], "+", 3),
             ]
         table.add_row(first["method"], f"{first['band_limit_inv_angstrom']:g}", *cells)
     console.print(table)
