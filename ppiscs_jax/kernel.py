@@ -5,7 +5,7 @@ is its standard error, because the batches are kept.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,3 +202,21 @@ class ScatteringKernel:
             inner_mrad=float(edges[0]),
             outer_mrad=float(edges[-1]),
         )
+
+
+def largest_relative_error(
+    kernel: ScatteringKernel,
+    apertures_mrad: Iterable[float],
+    detectors_mrad: Iterable[tuple[float, float]],
+) -> float:
+    """Largest standard error over value, over apertures, detectors and thicknesses."""
+    curves = [
+        kernel.curve(aperture, inner, outer)
+        for aperture in apertures_mrad
+        for inner, outer in detectors_mrad
+    ]
+    # A detector that nothing reaches has no error.
+    return max(
+        float(np.max(c.standard_error / np.where(c.standard_error > 0, abs(c.ppiscs), 1)))
+        for c in curves
+    )

@@ -5,118 +5,21 @@ the column area times the mean, over the tilts inside the aperture, of the fract
 tilted plane wave scatters into the detector. Aberrations drop out.
 """
 
-import math
-import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ppiscs_jax.batches import WAVES_PER_ROUND, Plan, Progress, power_of_two_rings, run_to_error
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
-from ppiscs_jax.kernel import Curve, ScatteringKernel
-from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
-from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
+from ppiscs_jax.kernel import Curve, ScatteringKernel, largest_relative_error
+from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH
+from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan
 from ppiscs_jax.settings import Settings
 
 __all__ = ["Progress", "largest_relative_error", "scattering_kernel", "simulate", "simulate_scan"]
-
-BATCHES = 16
-"""Independently scrambled batches: fewer would leave the standard error too uncertain."""
-
-WAVES_PER_ROUND = 8
-"""Waves of a batch that share a stock of displaced planes; a batch grows by as many."""
-
-LARGEST_STOCK_BYTES = 2**29
-"""Larger stocks of displaced planes are not kept: every wave makes its own planes."""
-
-AIM = 0.8
-"""The next look at the error is planned for this part of the error asked for. Looking often,
-and stopping at the first estimate that happens to be small, would bias the estimate."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State of a running simulation, given to a progress callback after every batch.
-
-    Attributes:
-        waves: waves finished.
-        relative_error: largest standard error over value, NaN until the first round ends.
-        target: the relative error asked for.
-        seconds_left: estimated time left [s], NaN until known.
-    """
-
-    waves: int
-    relative_error: float
-    target: float
-    seconds_left: float
-
-
-def _power_of_two_rings(edges: Iterable[float]) -> np.ndarray:
-    """Split the widest rings until their number is a power of two, as Sobol points like it."""
-    edges = sorted({0.0, *map(float, edges)})
-    while (len(edges) - 1) & (len(edges) - 2):
-        widest = int(np.argmax(np.diff(edges)))
-        edges.insert(widest + 1, 0.5 * (edges[widest] + edges[widest + 1]))
-    return np.array(edges)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Everything a batch needs, fixed before the first wave."""
-
-    grid: CrystalGrid
-    specimen: Specimen
-    wedge_deg: tuple[float, float]
-    rings_mrad: np.ndarray
-    angle_edges_mrad: np.ndarray
-    mistilt_mrad: tuple[float, float]
-    n_atoms: int
-    waves_per_round: int
-    seed: int
-
-    def grow(self, batch: int, round_number: int) -> np.ndarray:
-        """Sums of a batch's next waves, shape (rings, n, bins and lost)."""
-        tilts, ring = sample_tilts(
-            self.wedge_deg,
-            self.rings_mrad,
-            (self.seed, batch),
-            round_number * self.waves_per_round,
-            self.waves_per_round,
-        )
-        key = jax.random.fold_in(jax.random.key(self.seed), batch)
-        fractions = scatter_batch(
-            self.grid,
-            self.specimen,
-            jax.random.fold_in(key, round_number),
-            jnp.asarray(tilts + np.asarray(self.mistilt_mrad), jnp.float32),
-            jnp.asarray(self.angle_edges_mrad, jnp.float32),
-            jnp.asarray(self.mistilt_mrad, jnp.float32) if any(self.mistilt_mrad) else None,
-            n_atoms=self.n_atoms,
-            n_planes=self.n_atoms if self.keeps_stock else 0,
-            # CPUs are fastest one wave after the other, GPUs with many at once.
-            batch_size=None if jax.default_backend() == "cpu" else self.waves_per_round,
-        )
-        sums = np.zeros(self.sums_shape)
-        np.add.at(sums, ring, np.asarray(fractions, dtype=float))
-        return sums
-
-    @property
-    def keeps_stock(self) -> bool:
-        """Whether the displaced planes of a round are kept for all its waves."""
-        planes = self.n_atoms * len(self.grid.sites)
-        return 8 * planes * math.prod(self.grid.shape) <= LARGEST_STOCK_BYTES
-
-    @property
-    def sums_shape(self) -> tuple[int, int, int]:
-        return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
 
 
 def _problems(
@@ -231,9 +134,9 @@ def scattering_kernel(
     if problems:
         raise InputError(problems)
 
-    rings = _power_of_two_rings(apertures)
+    rings = power_of_two_rings(apertures)
     grid = simulation_grid(settings, angle_edges[-1] + mistilt, n_atoms, apertures[0])
-    plan = _Plan(
+    plan = Plan(
         grid=grid,
         specimen=make_specimen(settings, grid),
         wedge_deg=WHOLE_AZIMUTH if mistilt else settings.zone_axis_data.wedge_deg,
@@ -244,7 +147,7 @@ def scattering_kernel(
         waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
         seed=int(seed),
     )
-    kernel, error = _run(
+    kernel, error = run_to_error(
         settings, plan, apertures, detectors, relative_error, max_waves, workers, progress
     )
     if not error <= relative_error:
@@ -254,89 +157,6 @@ def scattering_kernel(
             stacklevel=2,
         )
     return kernel
-
-
-def _run(
-    settings: Settings,
-    plan: _Plan,
-    apertures: np.ndarray,
-    detectors: np.ndarray,
-    relative_error: float,
-    max_waves: int,
-    workers: int | None,
-    progress: Callable[[Progress], None] | None,
-) -> tuple[ScatteringKernel, float]:
-    """Grow the batches until the error is small enough; the kernel and its error."""
-    sums = np.zeros((BATCHES, *plan.sums_shape))
-    rounds, error, started = 0, np.nan, time.monotonic()
-    most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
-    next_look = 1
-    pool = ThreadPoolExecutor(workers or _default_workers())
-    try:
-        while True:
-            for round_number in range(rounds, next_look):
-                jobs = [pool.submit(plan.grow, b, round_number) for b in range(BATCHES)]
-                for batch, job in enumerate(jobs):
-                    sums[batch] += job.result()
-                    if progress:
-                        finished = round_number * BATCHES + batch + 1
-                        seconds = (time.monotonic() - started) / finished
-                        # Errors fall at least as fast as 1 / √waves.
-                        needed = rounds * max((error / (AIM * relative_error)) ** 2, 1.0)
-                        left = seconds * max(BATCHES * max(needed, next_look) - finished, 0)
-                        waves = finished * plan.waves_per_round
-                        progress(Progress(waves, error, relative_error, left if rounds else np.nan))
-            rounds = next_look
-            kernel = _kernel(settings, plan, sums, rounds)
-            error = largest_relative_error(kernel, apertures, detectors)
-            if error <= relative_error or rounds >= most_rounds:
-                return kernel, error
-            needed = math.ceil(rounds * (error / (AIM * relative_error)) ** 2)
-            next_look = min(max(needed, rounds + 1), 2 * rounds, most_rounds)
-    finally:
-        # On an error or Ctrl-C only the batches already running are waited for.
-        pool.shutdown(cancel_futures=True)
-
-
-def _kernel(settings: Settings, plan: _Plan, sums: np.ndarray, rounds: int) -> ScatteringKernel:
-    """The kernel of so many rounds, from its batches' sums."""
-    waves = rounds * plan.waves_per_round
-    means = sums / (waves / (len(plan.rings_mrad) - 1))
-    return ScatteringKernel(
-        settings=settings,
-        ring_edges_mrad=plan.rings_mrad,
-        angle_edges_mrad=plan.angle_edges_mrad,
-        batch_means=means[..., :-1],
-        lost=means[..., -1].mean(axis=0),
-        mistilt_mrad=plan.mistilt_mrad,
-        seed=plan.seed,
-        waves=BATCHES * waves,
-    )
-
-
-def _default_workers() -> int:
-    """One batch at a time for every CPU core at our disposal; one on a GPU."""
-    if jax.default_backend() != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def largest_relative_error(
-    kernel: ScatteringKernel,
-    apertures_mrad: Iterable[float],
-    detectors_mrad: Iterable[tuple[float, float]],
-) -> float:
-    """Largest standard error over value, over apertures, detectors and thicknesses."""
-    curves = [
-        kernel.curve(aperture, inner, outer)
-        for aperture in apertures_mrad
-        for inner, outer in detectors_mrad
-    ]
-    # A detector that nothing reaches has no error.
-    return max(
-        float(np.max(c.standard_error / np.where(c.standard_error > 0, abs(c.ppiscs), 1)))
-        for c in curves
-    )
 
 
 def simulate(

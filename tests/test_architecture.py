@@ -18,6 +18,7 @@ FLOORS = (
     ("settings",),
     ("multislice",),
     ("kernel", "sampling"),
+    ("batches",),
     ("simulate", "differentiable", "scan"),
     ("image",),
     ("dataset",),

@@ -161,3 +161,21 @@ def test_vmap_over_settings():
     many = jax.vmap(lambda r: dataclasses.replace(GOLD, rmsd_angstrom=r))(rmsds)
     axes = jax.tree.map(lambda leaf: 0 if jnp.ndim(leaf) else None, many)
     np.testing.assert_allclose(jax.vmap(total, in_axes=(axes,))(many), 300 * rmsds + 200, rtol=1e-6)
+
+
+@pytest.mark.parametrize("three_hundred", [300, np.int64(300), np.float32(300), jnp.array(300)])
+def test_any_kind_of_number_can_be_differentiated(three_hundred):
+    """Integers of NumPy and JAX become floats too."""
+    settings = dataclasses.replace(GOLD, voltage_kv=three_hundred)
+    assert jnp.issubdtype(jnp.result_type(settings.voltage_kv), jnp.floating)
+
+
+@pytest.mark.parametrize("bad", ["300", True, [300.0, 200.0], None])
+def test_what_is_no_temperature(bad):
+    with pytest.raises(InputError, match=r"temperature_k|rmsd_angstrom"):
+        Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, temperature_k=bad)
+
+
+def test_vector_of_text():
+    with pytest.raises(InputError, match="vector"):
+        Settings.from_vector(["a"] * 9)

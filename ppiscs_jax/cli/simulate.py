@@ -11,8 +11,9 @@ from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.cli.table import print_curves
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem
+from ppiscs_jax.kernel import largest_relative_error
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import largest_relative_error, scattering_kernel
+from ppiscs_jax.simulate import scattering_kernel
 from ppiscs_jax.units import parse_fraction, parse_pair
 
 
@@ -123,6 +124,8 @@ def simulate(
         )
     curves = [kernel.curve(None, inner, outer) for inner, outer in angles]
 
+    # The table first: it is there even if a disk fills up while files are written.
+    print_curves(curves, Console())
     if outputs:
         from ppiscs_jax.dataset.curves import save_curves  # h5py is slow to import
     for path in outputs:
@@ -131,7 +134,6 @@ def simulate(
         from ppiscs_jax.plots.curves import plot_curves  # and so is matplotlib
 
         plot_curves(curves, plot)
-    print_curves(curves, Console())
     for path in [*outputs, *([plot] if plot else [])]:
         stderr.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     reached = largest_relative_error(kernel, [settings[0].convergence_mrad], angles)

@@ -1,4 +1,4 @@
-"""PPISCS curves of one simulation as CSV, JSON or HDF5, with all that is needed to repeat it.
+"""PPISCS curves of one simulation as CSV, JSON or HDF5, with settings, seed and versions.
 
 All three hold the same: the settings, seed, waves, batches and versions by name; the arrays of
 `UNITS`; and their units. Numbers survive the round trip to the last digit.
@@ -85,9 +85,9 @@ def _shared_metadata(curve: Curve) -> Metadata:
         "zone_axis": curve.settings.zone_axis,
         **numbers,
         "mistilt_mrad": [float(angle) for angle in curve.mistilt_mrad],
-        "seed": curve.seed,
-        "waves": curve.waves,
-        "batches": curve.batches,
+        "seed": int(curve.seed),
+        "waves": int(curve.waves),
+        "batches": int(curve.batches),
     }
 
 
@@ -177,14 +177,21 @@ def _write_json(path: Path, metadata: Metadata, arrays: Arrays) -> None:
     content = {
         "metadata": metadata,
         "units": UNITS,
-        "arrays": {name: array.tolist() for name, array in arrays.items()},
+        # JSON knows no NaN, the unknown error of a single sample: null stands for it.
+        "arrays": {
+            name: np.where(np.isfinite(array), array.astype(object), np.array(None)).tolist()
+            for name, array in arrays.items()
+        },
     }
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def _read_json(path: Path) -> tuple[Metadata, Arrays]:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return content["metadata"], {n: np.array(a) for n, a in content["arrays"].items()}
+    arrays = content["arrays"].items()
+    return content["metadata"], {n: np.array(a, dtype=float) for n, a in arrays}
 
 
 def _write_hdf5(path: Path, metadata: Metadata, arrays: Arrays) -> None:

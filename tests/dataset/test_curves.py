@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppiscs_jax
-from ppiscs_jax import InputError
+from ppiscs_jax import Curve, InputError, Settings
 from ppiscs_jax.dataset.curves import SUFFIXES, load_curves, save_curves
 from tests.curve_samples import made_up_curves
 
@@ -87,3 +87,22 @@ def test_missing_file_and_unknown_suffix(tmp_path):
         load_curves(tmp_path / "none.txt")
     with pytest.raises(InputError, match="must end in one of"):
         save_curves(tmp_path / "none.txt", made_up_curves())
+
+
+def test_unknown_errors_and_numpy_integers_survive_json(tmp_path):
+    """One configuration has no standard error: NaN in memory, null in valid JSON."""
+    curve = Curve(
+        n_atoms=np.array([1]),
+        ppiscs=np.array([0.01]),
+        standard_error=np.array([np.nan]),
+        settings=Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085),
+        seed=np.int64(3),
+        waves=np.int64(8),
+        batches=1,
+    )
+    path = tmp_path / "one.json"
+    save_curves(path, [curve])
+    assert "NaN" not in path.read_text()
+    (loaded,) = load_curves(path)
+    assert np.isnan(loaded.standard_error).all()
+    assert loaded.seed == 3

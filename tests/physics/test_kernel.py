@@ -78,6 +78,50 @@ def test_what_a_kernel_cannot_serve(kernel):
         kernel.curve(None, 60, 260)
 
 
+def test_coarse_edges_are_not_interpolated():
+    """Between edges far apart a cubic would be nonsense with a small error: refused."""
+    coarse = scattering_kernel(
+        SETTINGS,
+        apertures_mrad=[10.0, 25.0],
+        angle_edges_mrad=[0, 30, 60, 120, 150],
+        n_atoms=1,
+        relative_error=0.5,
+    )
+    assert coarse.curve(10.0, 30, 120).ppiscs[0] > 0
+    with pytest.raises(InputError, match="inner_mrad = 45 mrad: lies between 30 and 60"):
+        coarse.curve(10.0, 45, 120)
+    with pytest.raises(InputError, match="convergence_mrad = 17 mrad: lies between 10 and"):
+        coarse.curve(17.0, 30, 60)
+
+
+def test_too_small_an_aperture_is_refused():
+    """Half a milliradian at 1000 kV would need 170 million pixels."""
+    settings = Settings("Au", "110", 1000.0, 0.5, 60.0, 200.0, 0.085)
+    with pytest.raises(InputError, match=r"convergence_mrad = 0\.5 mrad: so small"):
+        simulate(settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"apertures_mrad": np.array([300.0, 20.0])}, "apertures_mrad = 300 mrad"),
+        ({"detectors_mrad": [60, 150]}, "detectors_mrad of shape"),
+        ({"n_atoms": 2.5}, "n_atoms = 2.5: must be a whole number"),
+        ({"n_atoms": "2"}, "n_atoms = '2': must be one number"),
+        ({"seed": 1.5}, "seed = 1.5: must be a whole number"),
+        ({"relative_error": "1%"}, "relative_error = '1%'"),
+        ({"mistilt_mrad": 3.0}, "mistilt_mrad of shape"),
+        ({"workers": -1}, "workers = -1"),
+        ({"max_waves": 0}, "max_waves = 0"),
+        ({"angle_edges_mrad": [[0, 60], [60, 150]]}, "angle_edges_mrad of shape"),
+        ({"angle_edges_mrad": [0, 150, 60]}, "angle_edges_mrad: must be two or more"),
+    ],
+)
+def test_every_argument_is_checked(arguments, message):
+    with pytest.raises(InputError, match=message):
+        scattering_kernel(SETTINGS, **arguments)
+
+
 def test_bad_arguments_are_found_before_work():
     with pytest.raises(InputError, match=r"outer_mrad = 150 .*must be above 60 and up to 100"):
         scattering_kernel(SETTINGS, angle_edges_mrad=[0, 60, 100])

@@ -117,6 +117,11 @@ def test_aberrations_are_sampling_noise():
     assert spread(32) < 0.5 * spread(2)
 
 
+def test_curves_name_their_detector():
+    angles = [(c.settings.inner_mrad, c.settings.outer_mrad) for c in scan(1).curves]
+    assert angles == DETECTORS
+
+
 def test_image_is_the_scan():
     """The sum of the image times pixel area over columns is the PPISCS, as the paper has it."""
     result = scan(configurations=2)
@@ -189,5 +194,11 @@ def test_bad_input_is_named():
         simulate_scan(settings, supercell_angstrom=3.0)
     with pytest.raises(InputError, match=r"outer_mrad = 150 mrad.*band limit"):
         simulate_scan(settings, supercell_angstrom=11.0, pixels=48)
+    with pytest.raises(InputError, match="defocus_spread_angstrom = nan"):
+        simulate_scan(settings, defocus_spread_angstrom=float("nan"))
+    with pytest.raises(InputError, match=r"convergence_mrad = 1 mrad: below the 3\.4"):
+        simulate_scan(Settings(**{**COPPER, "convergence_mrad": 1.0}), **CELL)
+    with pytest.raises(InputError, match="box_angstrom of shape"):
+        simulate_image(settings, np.zeros((3, 3)), (10.0, 10.0, 10.0), 1.8)
     with pytest.raises(InputError, match="atoms_angstrom of shape"):
         simulate_image(settings, np.zeros((3, 2)), (10.0, 10.0), 1.8)
