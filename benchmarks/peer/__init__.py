@@ -1,0 +1,1 @@
+"""What the peers benchmark is made of."""
