@@ -9,7 +9,7 @@ from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.multislice.grid import Grid
 from ppiscs_jax.multislice.probe import Planes
 from ppiscs_jax.multislice.wave import make_specimen
-from ppiscs_jax.scan import check_band, check_scan, defocus_quadrature, run_scan, standard_error
+from ppiscs_jax.scan import check_band, check_scan, run_scan, standard_error
 from ppiscs_jax.settings import Settings
 
 
@@ -98,18 +98,17 @@ def simulate_image(
         core_correction=core_correction,
     )
     steps = np.maximum(np.floor(box / scan_step_angstrom + 1e-9), 1).astype(int)
-    x, y = (np.arange(n) / n for n in steps)
     fractions = run_scan(
         grid,
         specimen,
         planes,
         settings,
         detectors,
-        np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2),
+        steps,
+        (1.0, 1.0),
         configurations=configurations,
-        defocus=defocus_quadrature(
-            float(settings.c10_angstrom), defocus_spread_angstrom, defocus_nodes
-        ),
+        defocus_spread_angstrom=defocus_spread_angstrom,
+        defocus_nodes=defocus_nodes,
         positions_at_once=positions_at_once,
         seed=seed,
         progress=progress,

@@ -153,18 +153,25 @@ def run_scan(
     planes: Planes,
     settings: Settings,
     detectors: Sequence[tuple[float, float]],
-    positions: np.ndarray,
+    steps: np.ndarray,
+    extent: tuple[float, float],
     *,
     configurations: int,
-    defocus: tuple[np.ndarray, np.ndarray],
+    defocus_spread_angstrom: float,
+    defocus_nodes: int,
     positions_at_once: int,
     seed: int,
     progress: Callable[[float], None] | None,
 ) -> np.ndarray:
     """Fractions of every configuration, shape (configurations, planes, detectors, positions).
 
-    `defocus` are C10 values [Å] and their weights; positions are fractions of the cell.
+    The scan takes so many `steps` along x and y over `extent`, a fraction of the cell.
     """
+    x, y = (np.arange(n) / n * part for n, part in zip(steps, extent, strict=True))
+    positions = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    defocus = defocus_quadrature(
+        float(settings.c10_angstrom), defocus_spread_angstrom, defocus_nodes
+    )
     shape = (configurations, len(planes.positions), len(detectors), len(positions))
     fractions = np.zeros(shape)
     edges = jnp.asarray(detectors, jnp.float32)
@@ -265,8 +272,6 @@ def simulate_scan(
     check_band(grid, a, settings, detectors)
     cell = np.array(zone.cell) * a
     steps = np.floor(cell / scan_step_angstrom + 1e-9).astype(int)
-    x, y = (np.arange(n) / n / m for n, m in zip(steps, grid.repeats, strict=True))
-    positions = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
     layers = np.tile(grid.sites, (n_atoms, 1, 1))
     planes = Planes(jnp.asarray(layers, jnp.float32), jnp.ones(layers.shape[:2], jnp.float32))
     fractions = run_scan(
@@ -275,11 +280,11 @@ def simulate_scan(
         planes,
         settings,
         detectors,
-        positions,
+        steps,
+        (1 / grid.repeats[0], 1 / grid.repeats[1]),
         configurations=configurations,
-        defocus=defocus_quadrature(
-            float(settings.c10_angstrom), defocus_spread_angstrom, defocus_nodes
-        ),
+        defocus_spread_angstrom=defocus_spread_angstrom,
+        defocus_nodes=defocus_nodes,
         positions_at_once=positions_at_once,
         seed=seed,
         progress=progress,
@@ -294,7 +299,7 @@ def simulate_scan(
             standard_error=errors[..., d],
             settings=replace(settings, inner_mrad=inner, outer_mrad=outer),
             seed=int(seed),
-            waves=len(positions) * configurations * nodes,
+            waves=int(np.prod(steps)) * configurations * nodes,
             batches=configurations,
         )
         for d, (inner, outer) in enumerate(detectors)
