@@ -6,18 +6,18 @@ import json
 import platform
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import jax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from rich.console import Console
 
+from ppiscs_jax.config import AnyModel, Model, load_config
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
 from ppiscs_jax.settings import Settings
@@ -28,12 +28,6 @@ PACKAGES = ("ppiscs-jax", "jax", "jaxlib", "numpy", "scipy")
 
 Annulus = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 """Inner and outer angle of a detector [mrad]."""
-
-
-class Model(BaseModel):
-    """A part of a config file. Unknown keys are errors: a misspelt one would do nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Illuminated(Model):
@@ -50,36 +44,6 @@ class Illuminated(Model):
         fields: dict[str, Any] = self.model_dump(include=set(Illuminated.model_fields))
         inner, outer = detector_mrad
         return Settings(**fields, inner_mrad=inner, outer_mrad=outer, **aberrations)
-
-
-AnyModel = TypeVar("AnyModel", bound=Model)
-
-
-def load_config(path: Path, model: type[AnyModel]) -> AnyModel:
-    """Read a TOML file into a model.
-
-    Raises:
-        InputError: the file cannot be read, or naming every unknown key and bad value.
-    """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"config {path}: {error}") from error
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise InputError(f"config {path}: {_problem(e)}" for e in error.errors()) from error
-
-
-def _problem(error: Any) -> str:
-    """One line on one error of pydantic: which key, what is wrong."""
-    place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
-    if error["type"] == "extra_forbidden":
-        return f"{place}: unknown key"
-    if error["type"] == "missing":
-        return f"{place}: missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{place} = {error['input']!r}: {message}" if place else message
 
 
 def provenance(*further_packages: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
+from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import Specimen, scatter_batch
@@ -121,14 +121,17 @@ class Plan:
 def run_to_error(
     settings: Settings,
     plan: Plan,
-    apertures: np.ndarray,
-    detectors: np.ndarray,
-    relative_error: float,
+    error_of: Callable[[ScatteringKernel], float],
+    target: float,
     max_waves: int,
-    workers: int | None,
-    progress: Callable[[Progress], None] | None,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[ScatteringKernel, float]:
-    """Pilot and run proper (see PILOT_IS_ENOUGH); the kernel and its error."""
+    """Pilot and run proper (see PILOT_IS_ENOUGH) until `error_of` the kernel is at most `target`.
+
+    Returns:
+        The kernel and its error, which is above the target where `max_waves` were not enough.
+    """
     most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
     pool = ThreadPoolExecutor(workers or _default_workers())
     started, finished, error = time.monotonic(), 0, np.nan
@@ -146,24 +149,24 @@ def run_to_error(
                     left = (time.monotonic() - started) / finished * to_do
                     waves = finished * plan.waves_per_round
                     left = left if first_batch else np.nan
-                    progress(Progress(waves, error, relative_error, left))
+                    progress(Progress(waves, error, target, left))
         kernel = _to_kernel(settings, plan, sums, rounds.stop)
-        error = largest_relative_error(kernel, apertures, detectors)
+        error = error_of(kernel)
         return kernel, error
 
     try:
         shape = (BATCHES, *plan.sums_shape)
         kernel, error = grow(np.zeros(shape), 0, range(1))
-        if error <= PILOT_IS_ENOUGH * relative_error or most_rounds == 1:
+        if error <= PILOT_IS_ENOUGH * target or most_rounds == 1:
             return kernel, error
         sums, done = np.zeros(shape), 0
-        wanted = math.ceil((error / (AIM * relative_error)) ** RATE)
+        wanted = math.ceil((error / (AIM * target)) ** RATE)
         while True:
             rounds = min(max(wanted, done + 1), most_rounds)
             kernel, error = grow(sums, BATCHES, range(done, rounds))
-            if error <= relative_error or rounds == most_rounds:
+            if error <= target or rounds == most_rounds:
                 return kernel, error
-            done, wanted = rounds, math.ceil(rounds * (error / (AIM * relative_error)) ** RATE)
+            done, wanted = rounds, math.ceil(rounds * (error / (AIM * target)) ** RATE)
     finally:
         # On an error or Ctrl-C only the batches already running are waited for.
         pool.shutdown(cancel_futures=True)

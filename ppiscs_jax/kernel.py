@@ -7,7 +7,7 @@ is its standard error, because the batches are kept.
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import stdtrit
@@ -112,6 +112,19 @@ class ScatteringKernel:
         """Thicknesses 1, 2, … [atoms per column]."""
         return np.arange(1, self.batch_means.shape[2] + 1)
 
+    def with_rings(self, ring_edges_mrad: np.ndarray) -> Self:
+        """The same kernel in fewer rings, whose edges [mrad] are among those of this one."""
+        area = np.diff(self.ring_edges_mrad**2)
+        starts = np.searchsorted(self.ring_edges_mrad, np.asarray(ring_edges_mrad)[:-1] - 1e-9)
+        merged = np.add.reduceat(area, starts)
+        return dataclasses.replace(
+            self,
+            ring_edges_mrad=np.asarray(ring_edges_mrad, dtype=float),
+            batch_means=np.add.reduceat(self.batch_means * area[:, None, None], starts, axis=1)
+            / merged[:, None, None],
+            lost=np.add.reduceat(self.lost * area[:, None], starts, axis=0) / merged[:, None],
+        )
+
     def _aperture_weights(self, convergence_mrad: float) -> np.ndarray:
         """Weight of each ring in the mean over an aperture, shape (rings,)."""
         edges = self.ring_edges_mrad
@@ -202,6 +215,14 @@ class ScatteringKernel:
             inner_mrad=float(edges[0]),
             outer_mrad=float(edges[-1]),
         )
+
+
+def noise(
+    kernel: ScatteringKernel, convergence_mrad: float, inner_mrad: float, outer_mrad: float
+) -> float:
+    """Mean standard error over all thicknesses, in units of the curve's maximum."""
+    curve = kernel.curve(convergence_mrad, inner_mrad, outer_mrad)
+    return float(np.mean(curve.standard_error) / np.max(curve.ppiscs))
 
 
 def largest_relative_error(

@@ -148,7 +148,13 @@ def scattering_kernel(
         seed=int(seed),
     )
     kernel, error = run_to_error(
-        settings, plan, apertures, detectors, relative_error, max_waves, workers, progress
+        settings,
+        plan,
+        lambda kernel: largest_relative_error(kernel, apertures, detectors),
+        relative_error,
+        max_waves,
+        workers,
+        progress,
     )
     if not error <= relative_error:
         warnings.warn(

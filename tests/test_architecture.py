@@ -13,7 +13,7 @@ PACKAGE = Path(ppiscs_jax.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("constants", "types", "units", "errors", "files"),
+    ("constants", "types", "units", "errors", "files", "config"),
     ("crystal",),
     ("settings",),
     ("multislice",),
@@ -33,7 +33,14 @@ FLOORS = (
 
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
-ONLY_IN = {"h5py": "dataset", "matplotlib": "plots", "typer": "cli", "rich": "cli"}
+ONLY_IN = {
+    "h5py": "dataset",
+    "dask": "dataset",
+    "distributed": "dataset",
+    "matplotlib": "plots",
+    "typer": "cli",
+    "rich": "cli",
+}
 
 LINES = 400
 
@@ -93,4 +100,4 @@ def test_importing_the_package_is_light():
     )
     loaded = set(result.stdout.split())
     assert "ppiscs_jax" in loaded
-    assert not loaded & {"matplotlib", "h5py", "typer", "rich", "dask", "abtem"}
+    assert not loaded & {"matplotlib", "h5py", "typer", "rich", "dask", "distributed", "abtem"}

@@ -7,8 +7,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from experiments.common import (
     Annulus,
     Illuminated,
-    Model,
 )
+from ppiscs_jax.config import Model
 
 
 class Scanning(Model):

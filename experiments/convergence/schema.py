@@ -7,8 +7,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from experiments.common import (
     Annulus,
     Illuminated,
-    Model,
 )
+from ppiscs_jax.config import Model
 
 BandLimits = Annotated[list[PositiveFloat], Field(min_length=1)]
 

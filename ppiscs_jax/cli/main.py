@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 import ppiscs_jax
+from ppiscs_jax.cli import dataset
+from ppiscs_jax.cli.generate import generate
 from ppiscs_jax.cli.simulate import PairCommand, simulate
 from ppiscs_jax.errors import InputError
 
@@ -20,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=PairCommand)(simulate)
+app.command()(generate)
+app.add_typer(dataset.app, name="dataset", no_args_is_help=True)
 
 
 def _show_version(wanted: bool) -> None:
@@ -55,7 +59,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _complain(str(error), 2)
     except typer.TyperException as error:
         return _complain(error.format_message(), error.exit_code)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         return _complain(str(error), 1)
     # Typer turns Ctrl-C into this exit code, without a word.
     return _complain("interrupted", code) if code == INTERRUPTED else code

@@ -1,9 +1,10 @@
-"""What a running simulation shows on stderr."""
+"""What a running simulation or campaign shows on stderr."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -13,6 +14,14 @@ from ppiscs_jax.simulate import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 """How often a line is printed where there is no terminal to draw on."""
+
+
+class _State(Protocol):
+    @property
+    def seconds_left(self) -> float: ...
+
+
+State = TypeVar("State", bound=_State)
 
 
 def describe(state: Progress) -> str:
@@ -25,21 +34,27 @@ def describe(state: Progress) -> str:
 
 
 @contextmanager
-def show_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+def show_progress(
+    console: Console,
+    describe: Callable[[State], str],
+    seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+) -> Iterator[Callable[[State], None]]:
     """A callback that draws a display on a terminal and prints occasional lines elsewhere."""
     if console.is_terminal:
-        with _display(console) as update:
+        with _display(console, describe) as update:
             yield update
     else:
-        yield _lines(console)
+        yield _lines(console, describe, seconds_between_lines)
 
 
-def _lines(console: Console) -> Callable[[Progress], None]:
+def _lines(
+    console: Console, describe: Callable[[State], str], seconds_between_lines: float
+) -> Callable[[State], None]:
     last = time.monotonic()
 
-    def update(state: Progress) -> None:
+    def update(state: State) -> None:
         nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+        if time.monotonic() - last >= seconds_between_lines:
             last = time.monotonic()
             console.print(describe(state), highlight=False, soft_wrap=True)
 
@@ -47,7 +62,9 @@ def _lines(console: Console) -> Callable[[Progress], None]:
 
 
 @contextmanager
-def _display(console: Console) -> Iterator[Callable[[Progress], None]]:
+def _display(
+    console: Console, describe: Callable[[State], str]
+) -> Iterator[Callable[[State], None]]:
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=20),
@@ -58,7 +75,7 @@ def _display(console: Console) -> Iterator[Callable[[Progress], None]]:
         task = display.add_task("preparing", total=None)
         started = time.monotonic()
 
-        def update(state: Progress) -> None:
+        def update(state: State) -> None:
             elapsed = time.monotonic() - started
             known = isfinite(state.seconds_left)
             display.update(

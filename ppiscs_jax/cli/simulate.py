@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from ppiscs_jax.cli.progress import show_progress
+from ppiscs_jax.cli.progress import describe, show_progress
 from ppiscs_jax.cli.table import print_curves
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem
@@ -112,7 +112,7 @@ def simulate(
     )
     angles = [(s.inner_mrad, s.outer_mrad) for s in settings]
     stderr = Console(stderr=True)
-    with show_progress(stderr) as progress:
+    with show_progress(stderr, describe) as progress:
         kernel = scattering_kernel(
             settings[0],
             angle_edges_mrad=sorted({angle for pair in angles for angle in pair}),

@@ -19,6 +19,13 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
+def print_table(table: Table, console: Console) -> None:
+    """Print a table whole: a narrow terminal, or none, must not cost digits."""
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table, crop=False)
+
+
 def print_curves(curves: Sequence[Curve], console: Console) -> None:
     """Print n and, per detector, PPISCS ± standard error [Å²], then how they were made."""
     table = Table()
@@ -32,9 +39,7 @@ def print_curves(curves: Sequence[Curve], console: Console) -> None:
         )
     for i, n in enumerate(curves[0].n_atoms):
         table.add_row(str(n), *(with_error(c.ppiscs[i], c.standard_error[i]) for c in curves))
-    # A narrow terminal, or none, must not cost digits.
-    width = max(console.width, console.measure(table).maximum)
-    console.print(table, width=width, crop=False, no_wrap=True, overflow="ignore")
+    print_table(table, console)
     for line in _caption(curves[0]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

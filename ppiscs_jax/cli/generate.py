@@ -1,0 +1,70 @@
+"""`ppiscs generate`: work through a campaign."""
+
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ppiscs_jax.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from ppiscs_jax.dataset.generate import Progress
+
+
+def generate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The campaign.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the kernels. Default: output/CONFIG."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes on this machine, one task each.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A running dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML: `jobs`, and `[cluster]` for SLURMCluster."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in a folder that holds this campaign.")
+    ] = False,
+) -> None:
+    """Simulate a data set: every task of a campaign, resumable at any time."""
+    from ppiscs_jax.config import load_config
+    from ppiscs_jax.dataset import generate as campaigns
+    from ppiscs_jax.dataset.campaign import Campaign
+    from ppiscs_jax.dataset.cluster import Resources
+
+    campaign = load_config(config, Campaign)
+    folder = out or Path("output") / config.stem
+    stderr = Console(stderr=True)
+    with show_progress(stderr, describe) as progress:
+        summary = campaigns.generate(
+            campaign,
+            folder,
+            resources=Resources(workers, scheduler, slurm),
+            resume=resume,
+            progress=progress,
+        )
+    for damaged in summary.damaged:
+        stderr.print(f"made again: {damaged}", markup=False, soft_wrap=True)
+    typer.echo(
+        f"{folder}: {summary.made} tasks made, {summary.finished_before} were finished before"
+    )
+
+
+def describe(state: "Progress") -> str:
+    """One line: tasks done, the last one, time left."""
+    line = f"{state.done} of {state.total} tasks"
+    if state.task:
+        line += f", last {state.task}"
+    if isfinite(state.seconds_left):
+        minutes = round(state.seconds_left / 60)
+        left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+        line += f", about {left} left"
+    return line

@@ -1,0 +1,152 @@
+"""Where the tasks of a campaign run: here, in processes of this machine, or on a cluster."""
+
+import tomllib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppiscs_jax.errors import InputError
+
+Work = Callable[[Any], Any]
+Results = Generator[tuple[Any, Any], None, None]
+Runner = Callable[[Work, Sequence[Any]], Results]
+"""Runs a function on items and yields (item, result or exception) as they finish."""
+
+ONE_THREAD = {
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "OMP_NUM_THREADS": "1",
+}
+"""Environment of workers on CPUs, of which there is one a core."""
+
+RETRIES = 3
+"""How often a task is given to another worker after its own has died."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What to compute on; at most one of the last two.
+
+    Attributes:
+        workers: processes on this machine; 1 computes in this process.
+        scheduler: address of a running dask scheduler, such as tcp://host:8786. On machines
+            with GPUs it should have one worker process, of one thread, for each GPU.
+        slurm: TOML file: `jobs`, how many, and a table `cluster` of keyword arguments of
+            dask_jobqueue.SLURMCluster.
+    """
+
+    workers: int = 1
+    scheduler: str | None = None
+    slurm: Path | None = None
+
+    def problems(self) -> list[str]:
+        """What is wrong with them, as far as can be told without trying."""
+        found = []
+        if self.workers < 1:
+            found.append(f"workers = {self.workers}: must be 1 or more")
+        if self.scheduler and self.slurm:
+            found.append("scheduler and slurm: give one of them, not both")
+        if self.slurm:
+            try:
+                _slurm_config(self.slurm)
+            except InputError as error:
+                found += error.problems
+        return found
+
+
+@contextmanager
+def runner(resources: Resources) -> Iterator[Runner]:
+    """A function that runs tasks on the resources, which are let go of in the end.
+
+    Raises:
+        InputError: the scheduler does not answer, or a needed package is missing.
+    """
+    if not resources.scheduler and not resources.slurm and resources.workers == 1:
+        yield _one_after_the_other
+        return
+    with _client(resources) as client:
+        yield lambda work, items: _on_client(client, work, items)
+
+
+def _one_after_the_other(work: Work, items: Sequence[Any]) -> Results:
+    for item in items:
+        try:
+            result = work(item)
+        except Exception as error:
+            result = error
+        yield item, result
+
+
+def _on_client(client: Any, work: Work, items: Sequence[Any]) -> Results:
+    from distributed import as_completed
+
+    futures = {
+        client.submit(work, item, key=str(item), priority=-i, pure=False): item
+        for i, item in enumerate(items)
+    }
+    for future in as_completed(list(futures)):
+        result = future.exception() if future.status == "error" else future.result()
+        yield futures.pop(future), result
+
+
+@contextmanager
+def _client(resources: Resources) -> Iterator[Any]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    if resources.scheduler:
+        try:
+            with Client(resources.scheduler, timeout="30s") as client:
+                yield client
+        except (OSError, ValueError) as error:
+            raise InputError(f"scheduler = {resources.scheduler!r}: {error}") from error
+        return
+    # Importing JAX on a busy machine takes a while; a worker is not dead for that.
+    settings = {
+        "distributed.scheduler.allowed-failures": RETRIES,
+        "distributed.comm.timeouts.connect": "60s",
+    }
+    with dask.config.set(settings):
+        if resources.slurm:
+            cluster = _slurm_cluster(resources.slurm)
+        else:
+            cluster = LocalCluster(
+                n_workers=resources.workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
+                env=ONE_THREAD,
+            )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+def _slurm_config(path: Path) -> dict[str, Any]:
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"slurm {path}: {error}") from error
+    jobs = config.get("jobs")
+    if set(config) != {"jobs", "cluster"} or not isinstance(jobs, int) or jobs < 1:
+        raise InputError(
+            f"slurm {path}: must hold `jobs`, a number above 0, and a table `cluster` of "
+            "arguments of dask_jobqueue.SLURMCluster"
+        )
+    return config
+
+
+def _slurm_cluster(path: Path) -> Any:
+    config = _slurm_config(path)
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise InputError(
+            "slurm: needs dask-jobqueue; install ppiscs-jax with the extra `slurm`"
+        ) from error
+    try:
+        cluster = SLURMCluster(**config["cluster"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"slurm {path}: {error}") from error
+    cluster.scale(jobs=config["jobs"])
+    return cluster

@@ -1,0 +1,166 @@
+"""Work through a campaign: resumable, on one machine or many, losing nothing that is finished."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ppiscs_jax.dataset.campaign import Campaign, Task
+from ppiscs_jax.dataset.cluster import Resources, runner
+from ppiscs_jax.dataset.folder import folder_problem, log, sort_tasks, task_path, working_in
+from ppiscs_jax.dataset.kernels import save_kernels
+from ppiscs_jax.dataset.task import simulate_task, task_grid
+from ppiscs_jax.errors import InputError
+
+MOST_COMPILED = 32
+"""Grids whose compiled programs a process keeps: each holds on to memory."""
+
+
+class TaskError(RuntimeError):
+    """Some tasks failed; the others are finished."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a campaign, given to a progress callback at the start and after every task.
+
+    Attributes:
+        done, total: tasks.
+        task: name of the task that finished last, "" at the start.
+        seconds_left: estimated time left [s], NaN until known.
+    """
+
+    done: int
+    total: int
+    task: str
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did: numbers of tasks, and which files had to be made again."""
+
+    finished_before: int
+    made: int
+    damaged: Sequence[str]
+
+
+def generate(
+    campaign: Campaign,
+    folder: str | Path,
+    *,
+    resources: Resources | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Simulate all tasks of a campaign into files of a folder, one a task.
+
+    May be killed at any time: finished tasks stay, the others are made by the next run, to the
+    same bytes. Damaged files are made again.
+
+    Args:
+        campaign: what to simulate.
+        folder: of the files; made if it is not there.
+        resources: what to compute on. Default: this process.
+        resume: go on in a folder that holds this campaign already. The campaign may have got
+            more elements, zone axes, voltages and rmsd.
+        progress: called with a `Progress`.
+
+    Raises:
+        InputError: before any work: all that is wrong with folder and resources.
+        TaskError: some tasks failed; the others were finished first.
+        OSError: a file could not be written, after which no further task was begun.
+    """
+    folder, resources = Path(folder).absolute(), resources or Resources()
+    problems = resources.problems()
+    if problem := folder_problem(folder, campaign, resume):
+        problems.append(problem)
+    if problems:
+        raise InputError(problems)
+    tasks = campaign.tasks()
+    with working_in(folder, campaign):
+        finished, to_do, damaged = sort_tasks(folder, tasks)
+        for path in (task_path(folder, task) for task in to_do):
+            path.unlink(missing_ok=True)
+        report = _Report(campaign, to_do, len(finished), progress)
+        failed = []
+        if to_do:
+            with (
+                runner(resources) as run,
+                contextlib.closing(run(partial(_make, campaign, folder), to_do)) as results,
+            ):
+                for task, result in results:
+                    if isinstance(result, OSError):
+                        raise result
+                    if isinstance(result, Exception):
+                        failed.append(f"{task.name}: {type(result).__name__}: {result}")
+                        continue
+                    log(folder, result)
+                    report.finished(task)
+        if failed:
+            raise TaskError(f"{len(failed)} tasks failed: " + "; ".join(failed[:5]))
+    return Summary(len(finished), len(to_do), damaged)
+
+
+def _make(campaign: Campaign, folder: Path, task: Task) -> dict[str, Any]:
+    """Make the file of a task where it is not there yet; what the log is to say of it."""
+    path = task_path(folder, task)
+    started, cpu_started = time.monotonic(), time.process_time()
+    entry: dict[str, Any] = {"task": task.name, "worker": socket.gethostname()}
+    # A task is given out again if its worker died after it had finished the file.
+    if not path.exists():
+        _forget_old_programs(campaign, task)
+        kernel = simulate_task(campaign, task)
+        save_kernels(path, {task.name: kernel})
+        entry["waves"] = kernel.waves
+    seconds = {"wall_s": time.monotonic() - started, "cpu_s": time.process_time() - cpu_started}
+    return entry | {key: round(value, 2) for key, value in seconds.items()}
+
+
+_compiled: set[Any] = set()
+
+
+def _forget_old_programs(campaign: Campaign, task: Task) -> None:
+    _compiled.add(_grid(campaign, task))
+    if len(_compiled) > MOST_COMPILED:
+        jax.clear_caches()
+        _compiled.clear()
+
+
+def _grid(campaign: Campaign, task: Task):
+    settings = task.settings(campaign.noise[0].convergence_mrad, campaign.detectors_mrad[0])
+    return task_grid(campaign, settings, campaign.thickest(task))
+
+
+class _Report:
+    """Counts finished tasks, and tells the time left by what each is expected to cost."""
+
+    def __init__(self, campaign, to_do, finished_before, progress):
+        self.costs = {task: _cost(campaign, task) for task in to_do}
+        self.done, self.total = finished_before, finished_before + len(to_do)
+        self.cost_done, self.started = 0.0, time.monotonic()
+        self.progress = progress
+        self._tell("", np.nan)
+
+    def finished(self, task: Task) -> None:
+        self.done += 1
+        self.cost_done += self.costs[task]
+        left = sum(self.costs.values()) - self.cost_done
+        self._tell(task.name, (time.monotonic() - self.started) * left / self.cost_done)
+
+    def _tell(self, name: str, seconds_left: float) -> None:
+        if self.progress:
+            self.progress(Progress(self.done, self.total, name, float(seconds_left)))
+
+
+def _cost(campaign: Campaign, task: Task) -> float:
+    """About proportional to the time of a task: pixels times atomic planes."""
+    grid = _grid(campaign, task)
+    return float(np.prod(grid.shape)) * len(grid.sites) * campaign.thickest(task)

@@ -1,0 +1,61 @@
+"""One task of a campaign, from config to kernel."""
+
+import numpy as np
+
+from ppiscs_jax.batches import WAVES_PER_ROUND, Plan, run_to_error
+from ppiscs_jax.constants import wavelength_angstrom
+from ppiscs_jax.dataset.campaign import Campaign, Task
+from ppiscs_jax.kernel import ScatteringKernel, noise
+from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
+from ppiscs_jax.multislice.wave import make_specimen
+from ppiscs_jax.sampling import band_limit_inv_angstrom
+from ppiscs_jax.settings import Settings
+
+
+def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
+    """The kernel of a task, with waves enough for the campaign's noise limits.
+
+    The same campaign and task give the same numbers, whatever was computed before.
+    """
+    limits = campaign.noise
+    settings = task.settings(limits[0].convergence_mrad, campaign.detectors_mrad[0])
+    n_atoms = campaign.thickest(task)
+    edges = campaign.angle_edges_mrad
+    grid = task_grid(campaign, settings, n_atoms)
+    rings = np.array(campaign.rings_mrad)
+    kept = np.array(campaign.kept_rings_mrad)
+    plan = Plan(
+        grid=grid,
+        specimen=make_specimen(settings, grid),
+        wedge_deg=settings.zone_axis_data.wedge_deg,
+        rings_mrad=rings,
+        angle_edges_mrad=edges,
+        mistilt_mrad=(0.0, 0.0),
+        n_atoms=n_atoms,
+        waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
+        seed=task.seed,
+    )
+
+    def over_limit(kernel: ScatteringKernel) -> float:
+        """Largest ratio of noise to limit."""
+        kernel = kernel.with_rings(kept)
+        return max(
+            noise(kernel, limit.convergence_mrad, *detector) / limit.limit
+            for limit in limits
+            for detector in campaign.detectors_mrad
+        )
+
+    kernel, _ = run_to_error(settings, plan, over_limit, 1.0, campaign.max_waves, workers=1)
+    return kernel.with_rings(kept)
+
+
+def task_grid(campaign: Campaign, settings: Settings, n_atoms: int) -> CrystalGrid:
+    """The grid of a task: the campaign's share of the band limit, and its supercell."""
+    outer = float(campaign.angle_edges_mrad[-1])
+    wavelength = float(wavelength_angstrom(settings.voltage_kv))
+    return make_grid(
+        settings.zone_axis,
+        settings.element_data.lattice_angstrom,
+        campaign.band * band_limit_inv_angstrom(settings, outer, n_atoms),
+        cell_angstrom=1e3 * wavelength / campaign.lattice_mrad,
+    )
