@@ -56,16 +56,19 @@ def cumulative_weights(nodes: np.ndarray, x: float) -> np.ndarray:
     The running integral is known at the bins' edges; between edges it is interpolated by the
     cubic through the four nearest (fewer where there are fewer), which is linear in the bins.
     """
+    near = _nearest(nodes, x)
+    weights = np.zeros(len(nodes) - 1)
+    for j in near:
+        others = nodes[near[near != j]]
+        weights[:j] += np.prod((x - others) / (nodes[j] - others))
+    return weights
+
+
+def _nearest(nodes: np.ndarray, x: float) -> np.ndarray:
+    """Indices of the four nodes nearest to x on both sides, or of all if they are fewer."""
     n = min(4, len(nodes))
     after = int(np.searchsorted(nodes, x, side="left"))
-    first = int(np.clip(after - n // 2, 0, len(nodes) - n))
-    near = nodes[first : first + n]
-    weights = np.zeros(len(nodes) - 1)
-    for j, node in enumerate(near):
-        others = np.delete(near, j)
-        lagrange = np.prod((x - others) / (node - others))
-        weights[: first + j] += lagrange
-    return weights
+    return int(np.clip(after - n // 2, 0, len(nodes) - n)) + np.arange(n)
 
 
 def _interpolation_problem(field: str, nodes: np.ndarray, x: float, widest: float) -> str | None:
@@ -139,6 +142,24 @@ class ScatteringKernel:
             / (convergence_mrad**2)
         )
 
+    def _unscattered_problem(self, field: str, angle: float, convergence: float) -> str | None:
+        """Say why an angle cannot be had at an aperture between two rings' edges, or None.
+
+        Tilts of the rings that the interpolation uses put the unscattered beam as far out as
+        they are tilted: the integral over the aperture has a kink there.
+        """
+        edges = self.ring_edges_mrad
+        if angle == 0 or np.any(np.isclose(edges, convergence, rtol=0, atol=1e-9)):
+            return None
+        farthest = edges[_nearest(edges**2, convergence**2)[-1]]
+        if angle >= farthest:
+            return None
+        return (
+            f"{field} = {angle:g} mrad: at convergence_mrad = {convergence:g} mrad, between two "
+            f"edges of this kernel's rings, must be {farthest:g} mrad or more; simulate with "
+            "this aperture as an edge"
+        )
+
     def _weighted(self, convergence_mrad: float | None, angle_weights: np.ndarray) -> np.ndarray:
         """Cross-sections [Å²] of every batch and thickness, shape (batches, n)."""
         if convergence_mrad is None:
@@ -173,7 +194,8 @@ class ScatteringKernel:
 
         Raises:
             InputError: an angle outside the kernel, or between edges too far apart to
-                interpolate (2 mrad or 4 % of the collection angle, 6 mrad of aperture).
+                interpolate (2 mrad or 4 % of the collection angle, 6 mrad of aperture), or so
+                close to an interpolated aperture that the unscattered beam is in the way.
         """
         inner = float(self.settings.inner_mrad) if inner_mrad is None else inner_mrad
         outer = float(self.settings.outer_mrad) if outer_mrad is None else outer_mrad
@@ -181,6 +203,13 @@ class ScatteringKernel:
         problems = [
             # The spectrum is steep at small angles and flat at large ones.
             _interpolation_problem(field, edges, x, max(2.0, 0.04 * x))
+            for field, x in (("inner_mrad", inner), ("outer_mrad", outer))
+        ]
+        aperture = (
+            float(self.settings.convergence_mrad) if convergence_mrad is None else convergence_mrad
+        )
+        problems += [
+            self._unscattered_problem(field, x, aperture)
             for field, x in (("inner_mrad", inner), ("outer_mrad", outer))
         ]
         if inner >= outer:

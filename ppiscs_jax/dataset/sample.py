@@ -1,0 +1,118 @@
+"""Training examples drawn on the fly, as in §2.1 of Lobato, De Backer & Van Aert (2023)."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ppiscs_jax.dataset.table import KernelTable
+
+DETECTORS = 20
+LEAST_WIDTH_MRAD = 10.0
+LEAST_INNER_MRAD = 18.0
+C30_MM = 1e-3
+C10_ANGSTROM = 100.0
+"""Table 1 of the paper: consecutive detectors, their least width, the smallest inner angle, and
+the largest |C30| and |C10|, which have no effect on PPISCS."""
+
+INNER, OUTER = np.triu_indices(DETECTORS + 1, 1)
+"""Edges of the 210 detectors that consecutive ones combine to."""
+
+
+class Examples(NamedTuple):
+    """Settings and their curves.
+
+    Attributes:
+        x: the nine numbers of `Settings.to_vector`, shape (simulations, 210, 9).
+        y: PPISCS [Å²], shape (simulations, 210, n), 0 where `exists` is False.
+        exists: whether a thickness was simulated, shape (simulations, 1, n).
+    """
+
+    x: Float[Array, "simulations detectors 9"]
+    y: Float[Array, "simulations detectors n"]
+    exists: Bool[Array, "simulations 1 n"]
+
+
+def split_cells(
+    table: KernelTable, held_out: float, seed: int
+) -> tuple[Int[np.ndarray, "train 2"], Int[np.ndarray, "test 2"]]:
+    """Split a table into cells, (group, voltage) indices, for training and for testing.
+
+    Everything interpolated from the same simulations lies in one cell, so that no simulation
+    serves both: unlike a split by example, in which the 210 detectors of one simulation leak.
+
+    Args:
+        table: the table.
+        held_out: fraction of the cells held out.
+        seed: of the split.
+    """
+    groups, voltages = table.beyond.shape[:2]
+    cells = np.stack(np.meshgrid(range(groups), range(voltages), indexing="ij"), -1).reshape(-1, 2)
+    cells = np.random.default_rng(seed).permutation(cells)
+    tests = round(held_out * len(cells))
+    return cells[tests:], cells[:tests]
+
+
+@partial(jax.jit, static_argnames="simulations")
+def sample(
+    table: KernelTable,
+    cells: Int[Array, "cells 2"],
+    key: PRNGKeyArray,
+    simulations: int,
+) -> Examples:
+    """Draw settings uniformly, each with all 210 combinations of 20 consecutive detectors.
+
+    Element, zone axis and voltage are drawn from `cells`; rmsd, aperture, C30 and C10 uniformly
+    over their ranges; the first inner angle between the aperture (at least 18 mrad) and the
+    largest at which 20 detectors of at least 10 mrad fit in; what they leave over is spread
+    uniformly.
+
+    Args:
+        table: the kernels.
+        cells: (group, voltage) indices to draw from.
+        key: random key.
+        simulations: number of settings drawn before detectors.
+    """
+    return jax.vmap(partial(_draw, table, jnp.asarray(cells)))(jax.random.split(key, simulations))
+
+
+def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -> Examples:
+    keys = jax.random.split(key, 7)
+    group, voltage = jax.random.choice(keys[0], cells)
+
+    def uniform(index: int, low, high):
+        return jax.random.uniform(keys[index], minval=low, maxval=high)
+
+    rmsd = uniform(1, table.rmsd_angstrom[0], table.rmsd_angstrom[-1])
+    convergence = uniform(2, table.ring_edges_mrad[1], table.ring_edges_mrad[-1])
+    span = DETECTORS * LEAST_WIDTH_MRAD
+    largest = table.angles_mrad[-1]
+    inner = uniform(3, jnp.maximum(convergence, LEAST_INNER_MRAD), largest - span)
+    spare = jnp.sort(jax.random.uniform(keys[4], (DETECTORS,))) * (largest - span - inner)
+    widths = LEAST_WIDTH_MRAD * jnp.arange(1, DETECTORS + 1)
+    edges = jnp.concatenate([inner[None], inner + widths + spare])
+    beyond = table.beyond_angles(group, voltage, rmsd, convergence, edges)
+    shared = jnp.stack(
+        [
+            table.atomic_numbers[group].astype(float),
+            table.zone_codes[group].astype(float),
+            table.voltages_kv[voltage],
+            uniform(5, -C30_MM, C30_MM),
+            uniform(6, -C10_ANGSTROM, C10_ANGSTROM),
+            convergence,
+        ]
+    )
+    detectors = jnp.stack([edges[INNER], edges[OUTER]], axis=-1)
+    x = jnp.concatenate(
+        [
+            jnp.broadcast_to(shared, (len(INNER), len(shared))),
+            detectors,
+            jnp.full((len(INNER), 1), rmsd),
+        ],
+        axis=-1,
+    )
+    exists = jnp.arange(table.beyond.shape[-1]) < table.thickest[group]
+    return Examples(x, beyond[INNER] - beyond[OUTER], exists[None])
