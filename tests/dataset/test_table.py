@@ -81,7 +81,8 @@ def test_between_nodes(table, aperture, above):
 
     The unscattered beam is a hundred times stronger than what is detected here at n = 1. Taken
     out by linear continuation of what surrounds it, it leaves 1e-4 of itself at a kink of the
-    aperture's integral, hence 4e-3; interpolated, it would leave tens of percent.
+    aperture's integral: 2 % half a mrad above the aperture, 4e-3 further out. Interpolated, it
+    would leave tens of percent.
     """
     angles = np.array([aperture + above, aperture + above + 20.3])
     rmsd, n = 0.107, np.arange(1, 7)
@@ -91,7 +92,9 @@ def test_between_nodes(table, aperture, above):
     truth = area * np.array(
         [beyond(tilts[:, None], angles, 100.0, rmsd, m).mean(axis=0) for m in n]
     )
-    np.testing.assert_allclose((values[0] - values[1])[:6], truth[:, 0] - truth[:, 1], rtol=4e-3)
+    np.testing.assert_allclose(
+        (values[0] - values[1])[:6], truth[:, 0] - truth[:, 1], rtol=0.02 if above < 1 else 4e-3
+    )
 
 
 def test_gradients(table):
