@@ -76,6 +76,19 @@ def pack(
         typer.echo(f"not finished, left out: {', '.join(unfinished)}", err=True)
 
 
+@app.command()
+def unpack(
+    packed: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Packed kernels.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if it is not there.")],
+) -> None:
+    """Undo pack, so that `generate --resume` goes on from packed files."""
+    from ppiscs_jax.dataset.kernels import unpack_kernels
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [path for file in packed for path in unpack_kernels(file, folder)]
+    typer.echo(f"{folder}: {len(written)} kernels written")
+
+
 def _listed(values: tuple[float, ...]) -> str:
     """All values, or where they are many the ends and their number."""
     if len(values) <= 6:

@@ -46,7 +46,13 @@ def folder_problem(folder: Path, campaign: Campaign, resume: bool) -> str | None
     there = read_campaign(folder)
     if there is None:
         others = [p.name for p in folder.iterdir() if p.name != LOCK_FILE]
-        return f"output {folder}: holds {others[0]} and no campaign" if others else None
+        # Kernels alone may have been unpacked here to go on from; each is checked.
+        unpacked = resume and set(others) <= {task_path(folder, t).name for t in campaign.tasks()}
+        return (
+            f"output {folder}: holds {others[0]} and no campaign"
+            if others and not unpacked
+            else None
+        )
     if there.fingerprint != campaign.fingerprint:
         ours, theirs = campaign.model_dump(), there.model_dump()
         fields = [f for f in ours if f not in Campaign.NODES and ours[f] != theirs[f]]

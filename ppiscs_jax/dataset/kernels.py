@@ -33,6 +33,17 @@ UNITS = {
 }
 """The arrays of a group, and what each is counted in."""
 
+METADATA = (
+    "package_version",
+    "jax_version",
+    "settings",
+    "mistilt_mrad",
+    "seed",
+    "waves",
+    "batches",
+)
+"""Attributes of a group, in the order in which they are written: it decides the bytes."""
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -94,6 +105,25 @@ def pack_kernels(path: str | Path, sources: Iterable[str | Path]) -> None:
                 _write(file, name, metadata, arrays)
 
 
+def unpack_kernels(path: str | Path, folder: str | Path) -> list[Path]:
+    """Write each kernel of a file to one of its own, named like it; those that are there stay.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: the file is damaged, or the folder does not exist or cannot be written.
+    """
+    written = []
+    for name, metadata, arrays in read_kernels(path):
+        target = Path(folder) / f"{name}.h5"
+        if not target.exists():
+            with _new_file(target) as file:
+                _write(file, name, metadata, arrays)
+            written.append(target)
+    return written
+
+
 @contextmanager
 def _new_file(path: str | Path) -> Iterator[h5py.File]:
     if problem := output_problem(path, SUFFIXES):
@@ -108,15 +138,16 @@ def _metadata(kernel: ScatteringKernel) -> dict:
     settings = kernel.settings
     numbers = {f: float(getattr(settings, f)) for f in VECTOR_ORDER[2:]}
     names = {"element": settings.element, "zone_axis": settings.zone_axis}
-    return {
-        "package_version": version("ppiscs-jax"),
-        "jax_version": version("jax"),
-        "settings": json.dumps({**names, **numbers}),
-        "mistilt_mrad": json.dumps(list(map(float, kernel.mistilt_mrad))),
-        "seed": kernel.seed,
-        "waves": kernel.waves,
-        "batches": len(kernel.batch_means),
-    }
+    values = (
+        version("ppiscs-jax"),
+        version("jax"),
+        json.dumps({**names, **numbers}),
+        json.dumps(list(map(float, kernel.mistilt_mrad))),
+        kernel.seed,
+        kernel.waves,
+        len(kernel.batch_means),
+    )
+    return dict(zip(METADATA, values, strict=True))
 
 
 def _arrays(kernel: ScatteringKernel) -> Arrays:
@@ -153,9 +184,10 @@ def _write(file: h5py.File, name: str, metadata: dict, arrays: Arrays) -> None:
 
 
 def _read(path: str | Path, name: str, group: h5py.Group) -> tuple[dict, Arrays]:
-    stored = {n: a.item() if isinstance(a, np.generic) else a for n, a in group.attrs.items()}
+    stored = {key: group.attrs[key] for key in METADATA}
+    stored = {n: a.item() if isinstance(a, np.generic) else a for n, a in stored.items()}
     arrays = {key: group[key][...] for key in UNITS}
-    if stored.pop("sha256") != _checksum(name, stored, arrays):
+    if group.attrs["sha256"] != _checksum(name, stored, arrays):
         raise InputError(f"{path}: damaged, kernel {name} does not match its checksum")
     return stored, arrays
 
