@@ -14,7 +14,7 @@ from ppiscs_jax.errors import InputError
 class Model(BaseModel):
     """A part of a config file. Unknown keys are errors: a misspelt one would do nothing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 AnyModel = TypeVar("AnyModel", bound=Model)

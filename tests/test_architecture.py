@@ -37,6 +37,9 @@ ONLY_IN = {
     "h5py": "dataset",
     "dask": "dataset",
     "distributed": "dataset",
+    "orbax": "surrogate",
+    "flax": "surrogate",
+    "optax": "surrogate",
     "matplotlib": "plots",
     "typer": "cli",
     "rich": "cli",
@@ -100,4 +103,5 @@ def test_importing_the_package_is_light():
     )
     loaded = set(result.stdout.split())
     assert "ppiscs_jax" in loaded
-    assert not loaded & {"matplotlib", "h5py", "typer", "rich", "dask", "distributed", "abtem"}
+    heavy = {"matplotlib", "h5py", "typer", "rich", "dask", "distributed", "flax", "abtem"}
+    assert not loaded & heavy

@@ -20,6 +20,7 @@ from pydantic import (
 from ppiscs_jax.config import Model
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, zone_axis
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
+from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.settings import RANGES, Settings
 
 Numbers = Annotated[list[float], Field(min_length=1)]
@@ -85,13 +86,14 @@ class Campaign(Model):
     @field_validator("zone_axes", "n_atoms")
     @classmethod
     def _known_zone_axes(cls, values: Any) -> Any:
-        problems = []
+        names, problems = [], []
         for name in values:
             try:
-                zone_axis(name)
+                names.append(zone_axis(name).name)
             except InputError as error:
                 problems += error.problems
-        return _checked(values, problems)
+        _checked(names, problems)
+        return dict(zip(names, values.values(), strict=True)) if isinstance(values, dict) else names
 
     @field_validator("voltages_kv", "rmsd_angstrom")
     @classmethod
@@ -102,6 +104,7 @@ class Campaign(Model):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         _checked(self, self._ring_problems() + self._detector_problems())
+        _checked(self, self._noise_problems())
         return self
 
     def _ring_problems(self) -> list[str]:
@@ -143,6 +146,27 @@ class Campaign(Model):
                 )
         return problems
 
+    def _noise_problems(self) -> list[str]:
+        """What kernels with these edges could not say of the noise limits."""
+        apertures = [limit.convergence_mrad for limit in self.noise]
+        rings, edges = np.array(self.kept_rings_mrad), self.angle_edges_mrad
+        kernel = ScatteringKernel(
+            settings=self.tasks()[0].settings(apertures[0], self.detectors_mrad[0]),
+            ring_edges_mrad=rings,
+            angle_edges_mrad=edges,
+            batch_means=np.ones((2, len(rings) - 1, 1, len(edges) - 1)),
+            lost=np.zeros((len(rings) - 1, 1)),
+            seed=0,
+            waves=0,
+        )
+        problems = []
+        for aperture, detector in product(apertures, self.detectors_mrad):
+            try:
+                kernel.curve(aperture, *detector)
+            except InputError as error:
+                problems += error.problems
+        return list(dict.fromkeys(problems))
+
     @property
     def angle_edges_mrad(self) -> np.ndarray:
         """Edges of the collection-angle bins [mrad]."""
@@ -176,7 +200,7 @@ class Campaign(Model):
         }
         nodes = sorted(levels, key=lambda node: (levels[node], node))
         return [
-            Task(element, zone_axis(zone).name, voltage, rmsd, self.seed)
+            Task(element, zone, voltage, rmsd, self.seed)
             for element, zone in product(self.elements, self.zone_axes)
             for voltage, rmsd in nodes
         ]

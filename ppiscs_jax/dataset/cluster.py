@@ -82,10 +82,11 @@ def _on_client(client: Any, work: Work, items: Sequence[Any]) -> Results:
     from distributed import as_completed
 
     futures = {
-        client.submit(work, item, key=str(item), priority=-i, pure=False): item
-        for i, item in enumerate(items)
+        client.submit(work, item, priority=-i, pure=False): item for i, item in enumerate(items)
     }
     for future in as_completed(list(futures)):
+        if future.cancelled():
+            raise ConnectionError("lost the connection to the dask scheduler")
         result = future.exception() if future.status == "error" else future.result()
         yield futures.pop(future), result
 
@@ -97,10 +98,11 @@ def _client(resources: Resources) -> Iterator[Any]:
 
     if resources.scheduler:
         try:
-            with Client(resources.scheduler, timeout="30s") as client:
-                yield client
+            client = Client(resources.scheduler, timeout="30s")
         except (OSError, ValueError) as error:
             raise InputError(f"scheduler = {resources.scheduler!r}: {error}") from error
+        with client:
+            yield client
         return
     # Importing JAX on a busy machine takes a while; a worker is not dead for that.
     settings = {

@@ -21,6 +21,10 @@ BATCH_RESIDUAL = 0.35
 BATCH_STRIDE = 2
 """The batches' S(θ) is kept at every so many edges, and is linear in between."""
 
+WHOLE_UP_TO = 1.25
+"""Up to so many times the largest tilt it is kept at every edge: the unscattered beam ends there,
+and at the rings' edges S jumps from noisy to quiet."""
+
 LEAST_ERROR = 1e-7
 """Errors below this fraction of the electrons are taken for it: rounding of float32."""
 
@@ -39,7 +43,9 @@ stored, is minus the sum of the others."""
 Arrays = dict[str, np.ndarray]
 
 
-def compress(batch_means: np.ndarray, angle_edges_mrad: np.ndarray) -> Arrays:
+def compress(
+    batch_means: np.ndarray, angle_edges_mrad: np.ndarray, largest_tilt_mrad: float
+) -> Arrays:
     """Arrays that hold the means of batches, shape (batches, rings, n, bins), in few bytes."""
     n_batches, rings, n, _ = batch_means.shape
     beyond = np.cumsum(batch_means[..., ::-1], axis=-1)[..., ::-1]
@@ -48,7 +54,8 @@ def compress(batch_means: np.ndarray, angle_edges_mrad: np.ndarray) -> Arrays:
     error = np.maximum(deviations.std(axis=0, ddof=1) / np.sqrt(n_batches), LEAST_ERROR)
     thickness_scale, angle_scale = _scales(error)
     scale = thickness_scale[:, None] * angle_scale[:, None, :]
-    kept = _kept(angle_edges_mrad)
+    whole = int(np.searchsorted(angle_edges_mrad[:-1], WHOLE_UP_TO * largest_tilt_mrad))
+    kept = _kept(angle_edges_mrad, whole // BATCH_STRIDE)
     # One row a thickness; the mean in standard errors, the batches in standard deviations.
     of_mean = np.moveaxis(mean / scale, 1, 0).reshape(n, -1)
     of_batches = np.moveaxis((deviations / (scale * np.sqrt(n_batches)))[..., kept], 2, 0)
@@ -80,7 +87,8 @@ def expand(arrays: Arrays, angle_edges_mrad: np.ndarray) -> np.ndarray:
     """The means of the batches, shape (batches, rings, n, bins): fractions in bins."""
     steps = np.moveaxis(np.cumsum(arrays["batches"], axis=-1, dtype=np.int64), 1, 0)
     steps = np.concatenate([steps, -steps.sum(axis=0, keepdims=True)])
-    kept = _kept(angle_edges_mrad)
+    added = steps.shape[-1] - len(_kept(angle_edges_mrad, 0))
+    kept = _kept(angle_edges_mrad, added)
     size = BATCH_STEP * np.sqrt(len(steps))
     deviations = _to_fractions(size * steps, arrays, arrays["angle_scale"][:, kept])
     # Nothing is scattered beyond the last edge.
@@ -91,9 +99,15 @@ def expand(arrays: Arrays, angle_edges_mrad: np.ndarray) -> np.ndarray:
     return deviations[..., :-1] - deviations[..., 1:] - np.diff(beyond, axis=-1, append=0)
 
 
-def _kept(edges: np.ndarray) -> np.ndarray:
-    """Indices of the edges at which the batches are kept; the last one's S is 0."""
-    return np.arange(0, len(edges) - 1, BATCH_STRIDE)
+def _kept(edges: np.ndarray, added: int) -> np.ndarray:
+    """Indices of the edges at which the batches are kept; the last one's S is 0.
+
+    Every BATCH_STRIDE-th, and the first `added` of the others: how many can be told from the
+    number of all.
+    """
+    indices = np.arange(len(edges) - 1)
+    others = indices[indices % BATCH_STRIDE > 0]
+    return np.union1d(indices[::BATCH_STRIDE], others[:added])
 
 
 def _linear_weights(nodes: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ppiscs_jax.dataset.hdf5 import new_hdf5
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.kernel import Curve
@@ -195,7 +196,7 @@ def _read_json(path: Path) -> tuple[Metadata, Arrays]:
 
 
 def _write_hdf5(path: Path, metadata: Metadata, arrays: Arrays) -> None:
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         file.attrs.update(metadata)
         for name, array in arrays.items():
             file.create_dataset(name, data=array).attrs["unit"] = UNITS[name]

@@ -16,6 +16,9 @@ CAMPAIGN_FILE = "campaign.json"
 LOG_FILE = "log.jsonl"
 LOCK_FILE = ".lock"
 
+LEFTOVERS = (".*.h5", ".campaign.*.json")
+"""What a run that was killed may leave half-written."""
+
 
 def task_path(folder: Path, task: Task) -> Path:
     """Where the kernel of a task is kept."""
@@ -45,7 +48,9 @@ def folder_problem(folder: Path, campaign: Campaign, resume: bool) -> str | None
         return f"output {folder}: is not a folder"
     there = read_campaign(folder)
     if there is None:
-        others = [p.name for p in folder.iterdir() if p.name != LOCK_FILE]
+        others = [
+            p.name for p in folder.iterdir() if not any(map(p.match, (LOCK_FILE, *LEFTOVERS)))
+        ]
         # Kernels alone may have been unpacked here to go on from; each is checked.
         unpacked = resume and set(others) <= {task_path(folder, t).name for t in campaign.tasks()}
         return (
@@ -76,7 +81,7 @@ def working_in(folder: Path, campaign: Campaign) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"output {folder}: another process works in it") from error
-        for leftover in folder.glob(".*.h5"):
+        for leftover in (path for pattern in LEFTOVERS for path in folder.glob(pattern)):
             leftover.unlink()
         content = {"fingerprint": campaign.fingerprint, "config": campaign.model_dump(mode="json")}
         with replacing(folder / CAMPAIGN_FILE) as temporary:

@@ -76,7 +76,8 @@ def generate(
     Raises:
         InputError: before any work: all that is wrong with folder and resources.
         TaskError: some tasks failed; the others were finished first.
-        OSError: a file could not be written, after which no further task was begun.
+        OSError: a file could not be written, after which no further task was begun, or the
+            scheduler was lost.
     """
     folder, resources = Path(folder).absolute(), resources or Resources()
     problems = resources.problems()
@@ -118,7 +119,13 @@ def _make(campaign: Campaign, folder: Path, task: Task) -> dict[str, Any]:
     if not path.exists():
         _forget_old_programs(campaign, task)
         kernel = simulate_task(campaign, task)
-        save_kernels(path, {task.name: kernel})
+        try:
+            save_kernels(path, {task.name: kernel})
+        except InputError as error:
+            # The folder could be written when the run began: no task will fare better.
+            raise OSError(str(error)) from error
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         entry["waves"] = kernel.waves
     seconds = {"wall_s": time.monotonic() - started, "cpu_s": time.process_time() - cpu_started}
     return entry | {key: round(value, 2) for key, value in seconds.items()}

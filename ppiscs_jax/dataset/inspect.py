@@ -1,7 +1,9 @@
 """What is in files of kernels, whether it is whole, and packing finished campaigns."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +76,11 @@ def contents(path: str | Path) -> list[Contents]:
 def _facts(kernel: ScatteringKernel) -> tuple:
     apertures = tuple(map(float, kernel.ring_edges_mrad[[1, -1]]))
     outer = float(kernel.angle_edges_mrad[-1])
-    noises = [
-        noise(kernel, aperture, *detector)
-        for aperture in apertures
-        for detector in USUAL_DETECTORS_MRAD
-        if detector[1] <= outer
-    ]
+    noises = []
+    for aperture, detector in product(apertures, USUAL_DETECTORS_MRAD):
+        # Detectors that end outside the kernel or inside wide bins are left out.
+        with suppress(InputError):
+            noises.append(noise(kernel, aperture, *detector))
     s = kernel.settings
     n = len(kernel.n_atoms)
     worst = max(noises, default=np.nan)
@@ -121,7 +122,7 @@ def verify(path: str | Path) -> tuple[int, list[str]]:
             for _ in read_kernels(file):
                 whole += 1
         except InputError as error:
-            problems.append(str(error))
+            problems += error.problems
     return whole, problems
 
 

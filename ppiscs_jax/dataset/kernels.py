@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from ppiscs_jax.dataset import compression
+from ppiscs_jax.dataset.hdf5 import fixed_text, new_hdf5, plain
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.kernel import ScatteringKernel
@@ -44,6 +45,9 @@ METADATA = (
 )
 """Attributes of a group, in the order in which they are written: it decides the bytes."""
 
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError)
+"""What h5py raises at damage."""
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -72,23 +76,34 @@ def load_kernels(path: str | Path) -> dict[str, ScatteringKernel]:
 
 
 def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
-    """Name, metadata and compressed arrays of each kernel of a file, checked; errors as above."""
+    """Name, metadata and compressed arrays of each kernel of a file, checked.
+
+    Errors as above, those of damaged kernels after all the others were given.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    problems = []
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs["format"] != FORMAT:
-                raise InputError(f"{path}: format is {file.attrs['format']!r}, not {FORMAT!r}")
+            if (found := plain(file.attrs["format"])) != FORMAT:
+                raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
             if len(file) != file.attrs["kernels"]:
                 raise InputError(
                     f"{path}: damaged, {len(file)} of {file.attrs['kernels']} kernels in it"
                 )
-            for name, group in file.items():
-                yield name, *_read(path, name, group)
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            for name in file:
+                try:
+                    metadata, arrays = _read(name, file[name])
+                except UNREADABLE as error:
+                    problems.append(f"{path}: damaged, kernel {name} ({error})")
+                else:
+                    yield name, metadata, arrays
+    except UNREADABLE as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: damaged, or not a file of {FORMAT!r} ({error})") from error
+    if problems:
+        raise InputError(problems)
 
 
 def pack_kernels(path: str | Path, sources: Iterable[str | Path]) -> None:
@@ -128,8 +143,8 @@ def unpack_kernels(path: str | Path, folder: str | Path) -> list[Path]:
 def _new_file(path: str | Path) -> Iterator[h5py.File]:
     if problem := output_problem(path, SUFFIXES):
         raise InputError(problem)
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        file.attrs["format"] = FORMAT
+    with replacing(path) as temporary, new_hdf5(temporary, libver="latest") as file:
+        file.attrs["format"] = fixed_text(FORMAT)
         yield file
         file.attrs["kernels"] = len(file)
 
@@ -155,7 +170,9 @@ def _arrays(kernel: ScatteringKernel) -> Arrays:
         "ring_edges_mrad": np.asarray(kernel.ring_edges_mrad, dtype=float),
         "angle_edges_mrad": np.asarray(kernel.angle_edges_mrad, dtype=float),
         "lost": kernel.lost.astype(np.float32),
-        **compression.compress(kernel.batch_means, kernel.angle_edges_mrad),
+        **compression.compress(
+            kernel.batch_means, kernel.angle_edges_mrad, kernel.ring_edges_mrad[-1]
+        ),
     }
 
 
@@ -175,20 +192,19 @@ def _kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
 
 def _write(file: h5py.File, name: str, metadata: dict, arrays: Arrays) -> None:
     group = file.create_group(name)
-    group.attrs.update(metadata)
-    group.attrs["sha256"] = _checksum(name, metadata, arrays)
+    checked = metadata | {"sha256": _checksum(name, metadata, arrays)}
+    group.attrs.update({key: fixed_text(value) for key, value in checked.items()})
     for key, array in arrays.items():
         packed = {"chunks": array.shape, "compression": 9, "shuffle": True}
         dataset = group.create_dataset(key, data=array, **(packed if array.nbytes > 256 else {}))
-        dataset.attrs["unit"] = UNITS[key]
+        dataset.attrs["unit"] = fixed_text(UNITS[key])
 
 
-def _read(path: str | Path, name: str, group: h5py.Group) -> tuple[dict, Arrays]:
-    stored = {key: group.attrs[key] for key in METADATA}
-    stored = {n: a.item() if isinstance(a, np.generic) else a for n, a in stored.items()}
+def _read(name: str, group: h5py.Group) -> tuple[dict, Arrays]:
+    stored = {key: plain(group.attrs[key]) for key in METADATA}
     arrays = {key: group[key][...] for key in UNITS}
-    if group.attrs["sha256"] != _checksum(name, stored, arrays):
-        raise InputError(f"{path}: damaged, kernel {name} does not match its checksum")
+    if plain(group.attrs["sha256"]) != _checksum(name, stored, arrays):
+        raise ValueError("does not match its checksum")
     return stored, arrays
 
 

@@ -76,10 +76,68 @@ def sample(
         key: random key.
         simulations: number of settings drawn before detectors.
     """
-    return jax.vmap(partial(_draw, table, jnp.asarray(cells)))(jax.random.split(key, simulations))
+
+    def one(key: PRNGKeyArray) -> Examples:
+        drawn = _draw(table, jnp.asarray(cells), key)
+        beyond = drawn.beyond(table, drawn.edges_mrad)
+        x = drawn.inputs(drawn.edges_mrad[INNER], drawn.edges_mrad[OUTER])
+        return Examples(x, beyond[INNER] - beyond[OUTER], drawn.exists)
+
+    return jax.vmap(one)(jax.random.split(key, simulations))
 
 
-def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -> Examples:
+@partial(jax.jit, static_argnames="examples")
+def sample_one_each(
+    table: KernelTable,
+    cells: Int[Array, "cells 2"],
+    key: PRNGKeyArray,
+    examples: int,
+) -> Examples:
+    """Independent examples: as `sample`, but one of the 210 detectors for each setting.
+
+    The shapes are (examples, 1, …).
+    """
+
+    def one(key: PRNGKeyArray) -> Examples:
+        of_settings, of_detector = jax.random.split(key)
+        drawn = _draw(table, jnp.asarray(cells), of_settings)
+        chosen = jax.random.randint(of_detector, (), 0, len(INNER))
+        edges = drawn.edges_mrad[jnp.asarray(np.stack([INNER, OUTER], axis=1))[chosen]]
+        beyond = drawn.beyond(table, edges)
+        return Examples(drawn.inputs(edges[:1], edges[1:]), beyond[:1] - beyond[1:], drawn.exists)
+
+    return jax.vmap(one)(jax.random.split(key, examples))
+
+
+class _Drawn(NamedTuple):
+    """One draw of settings: indices of nodes, numbers, edges of detectors, the first inputs."""
+
+    group: Int[Array, ""]
+    voltage: Int[Array, ""]
+    rmsd_angstrom: Float[Array, ""]
+    convergence_mrad: Float[Array, ""]
+    edges_mrad: Float[Array, " edges"]
+    first_inputs: Float[Array, " 6"]
+    exists: Bool[Array, "1 n"]
+
+    def beyond(
+        self, table: KernelTable, angles_mrad: Float[Array, " angles"]
+    ) -> Float[Array, "angles n"]:
+        """Cross-sections beyond angles [Å²]."""
+        return table.beyond_angles(
+            self.group, self.voltage, self.rmsd_angstrom, self.convergence_mrad, angles_mrad
+        )
+
+    def inputs(
+        self, inner_mrad: Float[Array, " detectors"], outer_mrad: Float[Array, " detectors"]
+    ) -> Float[Array, "detectors 9"]:
+        """The nine numbers for each detector."""
+        before = jnp.broadcast_to(self.first_inputs, (len(inner_mrad), len(self.first_inputs)))
+        rmsd = jnp.full_like(inner_mrad, self.rmsd_angstrom)
+        return jnp.column_stack([before, inner_mrad, outer_mrad, rmsd])
+
+
+def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -> _Drawn:
     keys = jax.random.split(key, 7)
     group, voltage = jax.random.choice(keys[0], cells)
 
@@ -93,9 +151,7 @@ def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -
     inner = uniform(3, jnp.maximum(convergence, LEAST_INNER_MRAD), largest - span)
     spare = jnp.sort(jax.random.uniform(keys[4], (DETECTORS,))) * (largest - span - inner)
     widths = LEAST_WIDTH_MRAD * jnp.arange(1, DETECTORS + 1)
-    edges = jnp.concatenate([inner[None], inner + widths + spare])
-    beyond = table.beyond_angles(group, voltage, rmsd, convergence, edges)
-    shared = jnp.stack(
+    first_inputs = jnp.stack(
         [
             table.atomic_numbers[group].astype(float),
             table.zone_codes[group].astype(float),
@@ -105,14 +161,12 @@ def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -
             convergence,
         ]
     )
-    detectors = jnp.stack([edges[INNER], edges[OUTER]], axis=-1)
-    x = jnp.concatenate(
-        [
-            jnp.broadcast_to(shared, (len(INNER), len(shared))),
-            detectors,
-            jnp.full((len(INNER), 1), rmsd),
-        ],
-        axis=-1,
+    return _Drawn(
+        group=group,
+        voltage=voltage,
+        rmsd_angstrom=rmsd,
+        convergence_mrad=convergence,
+        edges_mrad=jnp.concatenate([inner[None], inner + widths + spare]),
+        first_inputs=first_inputs,
+        exists=(jnp.arange(table.beyond.shape[-1]) < table.thickest[group])[None],
     )
-    exists = jnp.arange(table.beyond.shape[-1]) < table.thickest[group]
-    return Examples(x, beyond[INNER] - beyond[OUTER], exists[None])

@@ -1,0 +1,1 @@
+"""Surrogates: networks that give a PPISCS curve for nine numbers, in microseconds."""

@@ -1,0 +1,70 @@
+"""The densely connected network of Lobato, De Backer & Van Aert (2023), §2.2, and its rivals."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+INPUT_SHIFT = (50.0, 0.5, 143.0, 0.0, 0.0, 26.0, 99.0, 177.0, 0.11)
+INPUT_SCALE = (27.0, 0.5, 91.0, 6e-4, 58.0, 5.0, 52.0, 52.0, 0.023)
+"""The nine inputs of `Settings.to_vector` are shifted and divided by these, as published."""
+
+Params = Any
+"""Weights of a network, as Flax keeps them."""
+
+
+class DenseNet(nn.Module):
+    """PPISCS [Å²] against thickness from nine numbers.
+
+    An input layer, `layers` − 2 hidden layers and an output layer. Hidden layers are each
+    appended to their input where the network is densely connected, and replace it where it is
+    fully connected. Softplus keeps the output positive.
+
+    Attributes:
+        growth: units G of the input and hidden layers.
+        layers: n_lay, counted with input and output layer.
+        outputs: number of thicknesses.
+        activation: of the hidden layers, "swish" or "relu".
+        densely: whether layers are densely connected; else fully.
+        shift, scale: of the inputs.
+    """
+
+    growth: int = 160
+    layers: int = 13
+    outputs: int = 87
+    activation: Literal["swish", "relu"] = "swish"
+    densely: bool = True
+    shift: tuple[float, ...] = INPUT_SHIFT
+    scale: tuple[float, ...] = INPUT_SCALE
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch 9"]) -> Float[Array, "*batch n"]:
+        """The network's output for inputs in the units of `Settings.to_vector`."""
+        activate = {"swish": nn.swish, "relu": nn.relu}[self.activation]
+
+        def layer(units: int, index: int) -> nn.Dense:
+            # He et al. (2015), uniform.
+            return nn.Dense(
+                units,
+                kernel_init=nn.initializers.he_uniform(),
+                param_dtype=x.dtype,
+                name=f"layer_{index:02d}",
+            )
+
+        y = (x - jnp.asarray(self.shift, x.dtype)) / jnp.asarray(self.scale, x.dtype)
+        y = activate(layer(self.growth, 0)(y))
+        for index in range(1, self.layers - 1):
+            new = activate(layer(self.growth, index)(y))
+            y = jnp.concatenate([y, new], axis=-1) if self.densely else new
+        return nn.softplus(layer(self.outputs, self.layers - 1)(y))
+
+    def initial(self, seed: int) -> Params:
+        """Random weights."""
+        return self.init(jax.random.key(seed), jnp.zeros((1, len(self.shift))))["params"]
+
+
+def number_of_parameters(params: Params) -> int:
+    """How many numbers the weights are."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

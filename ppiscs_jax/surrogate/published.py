@@ -1,0 +1,91 @@
+"""The file format of the published network: a .mat with a struct `model`.
+
+Its fields: `weights` and `bias`, cell arrays with one matrix (inputs × units) and one row a
+layer, input layer first; `x_sft` and `x_sc`, what the inputs are shifted and divided by. MATLAB
+and the package rt_ppiscs read it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.surrogate.densenet import DenseNet, Params
+
+
+def load_published(path: str | Path) -> tuple[DenseNet, Params]:
+    """A densely connected network from a .mat file.
+
+    Returns:
+        The network and its weights, NumPy arrays in double precision.
+
+    Raises:
+        InputError: the file does not hold such a network.
+        FileNotFoundError: there is no such file.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        model = loadmat(path)["model"][0, 0]
+        weights = [np.asarray(w, dtype=float) for w in model["weights"].ravel()]
+        biases = [np.asarray(b, dtype=float).ravel() for b in model["bias"].ravel()]
+        shift, scale = (tuple(np.ravel(model[f]).astype(float).tolist()) for f in ("x_sft", "x_sc"))
+    except (MatReadError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+        raise InputError(f"{path}: not a file of the published format ({error})") from error
+    growth, layers = weights[0].shape[-1], len(weights)
+    widths = [len(shift), *(growth * i for i in range(1, layers))]
+    expected = [(w, growth) for w in widths[:-1]] + [(widths[-1], biases[-1].size)]
+    if [w.shape for w in weights] != expected or [b.size for b in biases] != [
+        units for _, units in expected
+    ]:
+        raise InputError(f"{path}: its layers do not make a densely connected network")
+    network = DenseNet(growth, layers, biases[-1].size, shift=shift, scale=scale)
+    return network, {
+        f"layer_{i:02d}": {"kernel": w, "bias": b}
+        for i, (w, b) in enumerate(zip(weights, biases, strict=True))
+    }
+
+
+def save_published(path: str | Path, network: DenseNet, params: Params) -> None:
+    """Write a densely connected swish network for MATLAB and rt_ppiscs, whole or not at all.
+
+    Raises:
+        InputError: the network is another one, or the path cannot be written.
+    """
+    from scipy.io import savemat
+
+    if problem := output_problem(path, (".mat",)):
+        raise InputError(problem)
+    if not network.densely or network.activation != "swish":
+        raise InputError("network: the published format holds densely connected swish networks")
+    layers = [params[name] for name in sorted(params)]
+
+    def cells(field: str, rows: bool) -> np.ndarray:
+        cell = np.empty((1, len(layers)), dtype=object)
+        for i, layer in enumerate(layers):
+            values = np.asarray(layer[field], dtype=np.float64)
+            cell[0, i] = values[None] if rows else values
+        return cell
+
+    model: dict[str, Any] = {
+        "bias": cells("bias", rows=True),
+        "weights": cells("kernel", rows=False),
+        "x_sft": np.array([network.shift]),
+        "x_sc": np.array([network.scale]),
+    }
+    with replacing(path) as temporary:
+        savemat(temporary, {"model": model})
+
+
+def predict_float64(network: DenseNet, params: Params, x: np.ndarray) -> np.ndarray:
+    """The network's output in double precision, as rt_ppiscs computes it: (…, 9) → (…, n) Å²."""
+    with jax.enable_x64(True):
+        doubled = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+        return np.asarray(network.apply({"params": doubled}, jnp.asarray(x, jnp.float64)))

@@ -1,0 +1,222 @@
+"""Train a network on examples drawn on the device, resumable to the same trajectory."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ppiscs_jax.dataset.sample import sample_one_each, split_cells
+from ppiscs_jax.dataset.table import KernelTable
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import replacing
+from ppiscs_jax.surrogate.checkpoint import Checkpoints
+from ppiscs_jax.surrogate.densenet import DenseNet, Params
+from ppiscs_jax.surrogate.losses import Terms, losses, weighted
+from ppiscs_jax.surrogate.recipe import Recipe, Stage
+
+METRICS_FILE = "metrics.jsonl"
+RECIPE_FILE = "recipe.json"
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a training, given to a progress callback after every call.
+
+    Attributes:
+        step, total: steps.
+        l1n: mean normalised error of the last steps' examples.
+        seconds_left: estimated time left [s].
+    """
+
+    step: int
+    total: int
+    l1n: float
+    seconds_left: float
+
+
+def train(
+    recipe: Recipe,
+    table: KernelTable,
+    folder: str | Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> Params:
+    """Train as a recipe says, on all devices, each taking its share of every batch.
+
+    Checkpoints go into the folder; a training that was killed goes on from the newest, and
+    ends with the same weights as one that was not. Every example follows from the recipe's seed
+    and its step. The folder's metrics.jsonl has a line for every call: step, loss terms and
+    examples a second, and with every checkpoint the terms of the held-out cells.
+
+    Args:
+        recipe: network, schedule, seed.
+        table: the data set.
+        folder: made if it is not there; it must be of the same recipe otherwise.
+        progress: called with a `Progress`.
+
+    Returns:
+        The weights after the last step.
+
+    Raises:
+        InputError: the folder holds another training, or batches do not divide over devices.
+        DivergedError: the loss became NaN or infinite; the checkpoints before stay.
+    """
+    folder = Path(folder)
+    devices = jax.devices()
+    if recipe.batch_size % len(devices):
+        raise InputError(
+            f"batch_size = {recipe.batch_size}: must be a multiple of the {len(devices)} devices"
+        )
+    _claim(folder, recipe)
+    network = recipe.network.network(table.beyond.shape[-1])
+    training, testing = split_cells(table, recipe.held_out, recipe.seed)
+    mesh = Mesh(np.array(devices), ("examples",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    table, cells = jax.device_put((table, jnp.asarray(training)), everywhere)
+    params = jax.device_put(network.initial(recipe.seed), everywhere)
+    clock = _Clock(sum(recipe.steps(stage) for stage in recipe.stages), progress)
+    first = 0
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        newest = checkpoints.newest()
+        for stage in recipe.stages:
+            last = first + recipe.steps(stage)
+            step, first = first, last
+            if newest > last:
+                continue
+            optimiser = recipe.optimiser(stage)
+            state = jax.device_put((params, optimiser.init(params)), everywhere)
+            if step < newest:
+                step, state = newest, jax.device_put(checkpoints.load(newest, state), everywhere)
+            run = _compiled_steps(recipe, network, optimiser, stage, mesh)
+            while step < last:
+                state, terms = run(state, table, cells, step)
+                step += recipe.steps_per_call
+                trained = _checked(terms, step, folder)
+                entry: dict[str, Any] = {"step": step, "train": trained}
+                if step == last or step % recipe.checkpoint_steps < recipe.steps_per_call:
+                    checkpoints.save(step, state)
+                    if len(testing):
+                        entry["test"] = _numbers(test(recipe, state[0], table, testing))
+                entry["examples_per_s"] = clock.tell(step, recipe, trained["l1n"])
+                _append(folder / METRICS_FILE, entry)
+            params = state[0]
+    return params
+
+
+def test(recipe: Recipe, params: Params, table: KernelTable, cells: np.ndarray) -> Terms:
+    """Loss terms of a recipe's network on examples of some cells, always the same ones."""
+    key = jax.random.fold_in(jax.random.key(recipe.seed), 2)
+    network = recipe.network.network(table.beyond.shape[-1])
+    return _test(network, params, table, cells, key, recipe.test_examples)
+
+
+@partial(jax.jit, static_argnames=("network", "examples"))
+def _test(network, params, table, cells, key, examples) -> Terms:
+    return _terms(network, params, table, cells, key, examples, None)
+
+
+def _terms(network, params, table, cells, key, examples, sharding) -> Terms:
+    """Loss terms of as many new examples."""
+    of_examples, of_split = jax.random.split(key)
+    batch = sample_one_each(table, cells, of_examples, examples)
+    if sharding:
+        batch = jax.lax.with_sharding_constraint(batch, sharding)
+    x, y, exists = (part[:, 0] for part in batch)
+    return losses(lambda inputs: network.apply({"params": params}, inputs), x, y, exists, of_split)
+
+
+def _compiled_steps(
+    recipe: Recipe, network: DenseNet, optimiser: optax.GradientTransformation, stage: Stage, mesh
+) -> Callable:
+    """A function that makes `steps_per_call` steps: new state, and mean loss terms."""
+    weights = stage.weights.terms()
+    sharding = NamedSharding(mesh, PartitionSpec("examples"))
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(state, table, cells, first_step):
+        base = jax.random.fold_in(jax.random.key(recipe.seed), 1)
+
+        def loss(params, key):
+            terms = _terms(network, params, table, cells, key, recipe.batch_size, sharding)
+            return weighted(terms, weights), terms
+
+        def one(state, step):
+            params, optimiser_state = state
+            slopes, terms = jax.grad(loss, has_aux=True)(params, jax.random.fold_in(base, step))
+            updates, optimiser_state = optimiser.update(slopes, optimiser_state)
+            return (optax.apply_updates(params, updates), optimiser_state), terms
+
+        state, terms = jax.lax.scan(one, state, first_step + jnp.arange(recipe.steps_per_call))
+        return state, jax.tree.map(jnp.mean, terms)
+
+    return run
+
+
+def _numbers(terms: Terms) -> dict[str, float]:
+    return {name: float(value) for name, value in terms._asdict().items()}
+
+
+def _checked(terms: Terms, step: int, folder: Path) -> dict[str, float]:
+    """The terms as numbers; raises DivergedError if one is none."""
+    numbers = _numbers(terms)
+    if not np.all(np.isfinite(list(numbers.values()))):
+        raise DivergedError(
+            f"training: the loss is {numbers} at step {step}; lower the learning rate or lengthen "
+            f"the warm-up. Checkpoints before that stay in {folder}"
+        )
+    return numbers
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Make the folder a recipe's, or check that it is."""
+    path, content = folder / RECIPE_FILE, recipe.model_dump(mode="json")
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != content:
+            raise InputError(f"output {folder}: holds the training of another recipe")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"output {folder}: is not empty and holds no training")
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _append(path: Path, entry: dict[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+class _Clock:
+    """Speed and time left of this run."""
+
+    def __init__(self, total: int, progress: Callable[[Progress], None] | None):
+        self.total, self.progress = total, progress
+        self.seconds, self.steps, self.last = 0.0, 0, time.monotonic()
+        self.compiling = True
+
+    def tell(self, step: int, recipe: Recipe, l1n: float) -> float:
+        """Report a call; examples a second so far, NaN-free: 0 until a compiled call is timed."""
+        now = time.monotonic()
+        # The first call is mostly compilation.
+        if not self.compiling:
+            self.seconds += now - self.last
+            self.steps += recipe.steps_per_call
+        self.last, self.compiling = now, False
+        rate = self.steps / self.seconds if self.steps else 0.0
+        if self.progress:
+            left = (self.total - step) / rate if rate else float("nan")
+            self.progress(Progress(step, self.total, l1n, left))
+        return round(rate * recipe.batch_size, 1)

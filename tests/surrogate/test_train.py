@@ -1,0 +1,161 @@
+"""Training: it learns, goes on after a kill to the same weights, and says when it diverges."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ppiscs_jax import InputError
+from ppiscs_jax.dataset.table import KernelTable
+from ppiscs_jax.surrogate.densenet import DenseNet
+from ppiscs_jax.surrogate.recipe import Architecture, Recipe, Stage, Weights
+from ppiscs_jax.surrogate.train import DivergedError, train
+
+WEIGHTS = Weights(l1n=0.1, l2n=0.01, l1log=16.0, constraint=0.01)
+RECIPE = Recipe(
+    seed=1,
+    network=Architecture(growth=12, layers=4),
+    batch_size=32,
+    epoch_steps=40,
+    steps_per_call=10,
+    checkpoint_steps=20,
+    held_out=0.25,
+    test_examples=64,
+    stages=[
+        Stage(epochs=1, learning_rate=2e-2, warmup_steps=10, weights=WEIGHTS),
+        Stage(epochs=1, learning_rate=1e-2, decay=0.9, decay_epochs=0.25, weights=WEIGHTS),
+    ],
+)
+
+
+def made_up_table():
+    """Smooth curves of two elements at two voltages."""
+    angles = jnp.concatenate([jnp.arange(0.0, 50.0), jnp.arange(50.0, 251.0, 5.0)])
+    rings = jnp.array([0.0, 17.5, 22.0, 26.0, 31.0, 35.5])
+    rmsd, n = jnp.array([0.075, 0.1, 0.125, 0.15]), jnp.arange(1.0, 13.0)
+    sizes = jnp.array([1.0, 5.0])[:, None, None, None, None, None]
+    voltages = jnp.array([100.0, 300.0])
+    fall = 40 + 100 * rmsd[:, None, None, None] + 0.05 * voltages[:, None, None, None, None]
+    beyond = sizes * n * (jnp.exp(-angles[:, None] / fall) - jnp.exp(-250 / fall)) / 50
+    beyond = beyond * rings[1:, None, None] ** 2
+    return KernelTable(
+        beyond=beyond,
+        unscattered=jnp.zeros((*beyond.shape[:4], 12)),
+        atomic_numbers=jnp.array([13, 79]),
+        zone_codes=jnp.array([0, 1]),
+        thickest=jnp.array([12, 12]),
+        voltages_kv=voltages,
+        rmsd_angstrom=rmsd,
+        ring_edges_mrad=rings,
+        angles_mrad=angles,
+    )
+
+
+def equal(a, b):
+    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return folder, train(RECIPE, made_up_table(), folder)
+
+
+def test_it_learns(trained):
+    """The first loss falls several times; metrics have every call and every test."""
+    folder, _ = trained
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(10, 81, 10))
+    assert lines[-1]["train"]["l1log"] < lines[0]["train"]["l1log"] / 3
+    assert [line["step"] for line in lines if "test" in line] == [20, 40, 60, 80]
+
+
+def test_same_seed_same_weights(trained, tmp_path):
+    assert equal(trained[1], train(RECIPE, made_up_table(), tmp_path / "again"))
+
+
+@pytest.mark.parametrize(
+    "stop_at", [50, *(pytest.param(s, marks=pytest.mark.slow) for s in (20, 30, 60))]
+)
+def test_it_goes_on(trained, tmp_path, stop_at):
+    """Stopped before, between and after checkpoints, in both stages: the same weights."""
+
+    def stop(progress):
+        if progress.step == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(RECIPE, made_up_table(), tmp_path / "run", progress=stop)
+    assert equal(trained[1], train(RECIPE, made_up_table(), tmp_path / "run"))
+
+
+def test_a_finished_one_is_not_made_again(trained):
+    steps = []
+    again = train(RECIPE, made_up_table(), trained[0], progress=lambda p: steps.append(p.step))
+    assert equal(trained[1], again)
+    assert steps == []
+
+
+@pytest.mark.slow
+def test_killed(trained, tmp_path):
+    """SIGKILL in the middle of a process of its own; the next run ends with the same weights."""
+    code = (
+        "from tests.surrogate.test_train import *\n"
+        "train(RECIPE, made_up_table(), sys.argv[1], progress=lambda p: print(p.step, flush=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    while int(process.stdout.readline()) < 40:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert equal(trained[1], train(RECIPE, made_up_table(), tmp_path / "run"))
+
+
+def test_divergence_is_told(tmp_path):
+    wild = RECIPE.model_copy(
+        update={"stages": [Stage(epochs=1, learning_rate=1e30, weights=WEIGHTS)]}
+    )
+    with pytest.raises(DivergedError, match="lower the learning rate"):
+        train(wild, made_up_table(), tmp_path / "run")
+
+
+def test_folders_of_others(trained, tmp_path):
+    other = RECIPE.model_copy(update={"seed": 2})
+    with pytest.raises(InputError, match="another recipe"):
+        train(other, made_up_table(), trained[0])
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty"):
+        train(RECIPE, made_up_table(), tmp_path)
+
+
+def test_schedule():
+    """Warm-up from 0 in 10 steps; then 0.9 for every 10 steps, in steps."""
+    rate = RECIPE.learning_rate(RECIPE.stages[0])
+    assert [float(rate(s)) for s in (0, 5, 10, 39)] == pytest.approx([0, 1e-2, 2e-2, 2e-2])
+    rate = RECIPE.learning_rate(RECIPE.stages[1])
+    assert [float(rate(s)) for s in (0, 9, 10, 25)] == pytest.approx([1e-2, 1e-2, 9e-3, 8.1e-3])
+
+
+def test_gradient_of_the_network_is_exact():
+    """A tripwire for every continuous input: autodiff against central differences."""
+    network = DenseNet(growth=12, layers=4)
+    params = network.initial(0)
+    x = jnp.array([79.0, 0.0, 200.0, 0.0, 0.0, 22.0, 60.0, 150.0, 0.1])
+    value = jax.jit(lambda v: network.apply({"params": params}, v).sum())
+    slopes = jax.grad(value)(x)
+    for i, step in [(2, 5.0), (5, 0.3), (6, 3.0), (7, 3.0), (8, 2e-3)]:
+        change = jnp.zeros(9).at[i].set(step)
+        numeric = (value(x + change) - value(x - change)) / (2 * step)
+        assert slopes[i] != 0
+        assert slopes[i] == pytest.approx(float(numeric), rel=0.02)
