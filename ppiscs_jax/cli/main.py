@@ -10,6 +10,7 @@ import ppiscs_jax
 from ppiscs_jax.cli import dataset
 from ppiscs_jax.cli.generate import generate
 from ppiscs_jax.cli.simulate import PairCommand, simulate
+from ppiscs_jax.cli.train import train
 from ppiscs_jax.errors import InputError
 
 INTERRUPTED = 130
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command(cls=PairCommand)(simulate)
 app.command()(generate)
+app.command()(train)
 app.add_typer(dataset.app, name="dataset", no_args_is_help=True)
 
 

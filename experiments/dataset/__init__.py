@@ -1,0 +1,1 @@
+"""The data set: its campaign, and the study behind the campaign's numbers."""

@@ -1,0 +1,51 @@
+"""`ppiscs train`: train a network as a config says."""
+
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ppiscs_jax.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from ppiscs_jax.surrogate.train import Progress
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The recipe.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE_OR_FOLDER", help="Kernels. May be repeated."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of checkpoints and metrics. Default: output/CONFIG."),
+    ] = None,
+) -> None:
+    """Train the densely connected network on a data set; goes on where it was stopped."""
+    from ppiscs_jax.config import load_config
+    from ppiscs_jax.dataset.inspect import kernel_files
+    from ppiscs_jax.dataset.table import load_table
+    from ppiscs_jax.surrogate.published import save_published
+    from ppiscs_jax.surrogate.recipe import Recipe
+    from ppiscs_jax.surrogate.train import train as train_network
+
+    recipe = load_config(config, Recipe)
+    folder = out or Path("output") / config.stem
+    table = load_table(file for path in data for file in kernel_files(path))
+    with show_progress(Console(stderr=True), describe) as progress:
+        params = train_network(recipe, table, folder, progress=progress)
+    network = recipe.network.network(table.beyond.shape[-1])
+    if network.densely and network.activation == "swish":
+        save_published(folder / "model.mat", network, params)
+        typer.echo(f"wrote {folder / 'model.mat'}")
+
+
+def describe(state: "Progress") -> str:
+    """One line: steps, error, time left."""
+    line = f"step {state.step} of {state.total}, L1n {state.l1n:.2e}"
+    if isfinite(state.seconds_left):
+        line += f", about {state.seconds_left / 60:.0f} min left"
+    return line
