@@ -127,7 +127,9 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
             # Nothing is scattered beyond the last edge.
             beyond = area * np.pad(expand_mean(arrays), ((0, 0), (0, 0), (0, 1)))
             node = (settings["voltage_kv"], settings["rmsd_angstrom"])
-            curves.setdefault(key, {})[node] = _split(np.swapaxes(beyond, 1, 2), rings, angles)
+            curves.setdefault(key, {})[node] = split_unscattered(
+                np.swapaxes(beyond, 1, 2), rings, angles
+            )
     if not curves:
         raise InputError("kernels: there are none")
     nodes = sorted({node for group in curves.values() for node in group})
@@ -146,7 +148,7 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
     return _table(curves, voltages, rmsd, *next(iter(shared)))
 
 
-def _split(
+def split_unscattered(
     beyond: np.ndarray, rings: np.ndarray, angles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Running integral over rings without the unscattered beam, and that beam by ring.
