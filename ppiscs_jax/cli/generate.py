@@ -53,6 +53,8 @@ def generate(
         )
     for damaged in summary.damaged:
         stderr.print(f"made again: {damaged}", markup=False, soft_wrap=True)
+    for name in summary.noisy:
+        stderr.print(f"warning: {name} is noisier than its limit: raise max_waves", soft_wrap=True)
     typer.echo(
         f"{folder}: {summary.made} tasks made, {summary.finished_before} were finished before"
     )

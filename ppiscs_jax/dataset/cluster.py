@@ -1,5 +1,6 @@
 """Where the tasks of a campaign run: here, in processes of this machine, or on a cluster."""
 
+import shutil
 import tomllib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def _client(resources: Resources) -> Iterator[Any]:
                 n_workers=resources.workers,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address=":0",
                 env=ONE_THREAD,
             )
         with cluster, Client(cluster) as client:
@@ -130,7 +131,8 @@ def _slurm_config(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"slurm {path}: {error}") from error
     jobs = config.get("jobs")
-    if set(config) != {"jobs", "cluster"} or not isinstance(jobs, int) or jobs < 1:
+    whole = set(config) == {"jobs", "cluster"} and isinstance(config["cluster"], dict)
+    if not whole or type(jobs) is not int or jobs < 1:
         raise InputError(
             f"slurm {path}: must hold `jobs`, a number above 0, and a table `cluster` of "
             "arguments of dask_jobqueue.SLURMCluster"
@@ -146,6 +148,8 @@ def _slurm_cluster(path: Path) -> Any:
         raise InputError(
             "slurm: needs dask-jobqueue; install ppiscs-jax with the extra `slurm`"
         ) from error
+    if not shutil.which("sbatch"):
+        raise InputError("slurm: there is no command sbatch on this machine")
     try:
         cluster = SLURMCluster(**config["cluster"])
     except (TypeError, ValueError) as error:

@@ -21,9 +21,9 @@ BATCH_RESIDUAL = 0.35
 BATCH_STRIDE = 2
 """The batches' S(θ) is kept at every so many edges, and is linear in between."""
 
-WHOLE_UP_TO = 1.25
-"""Up to so many times the largest tilt it is kept at every edge: the unscattered beam ends there,
-and at the rings' edges S jumps from noisy to quiet."""
+WHOLE_UP_TO = 2.0
+"""Up to so many times the largest tilt it is kept at every edge: S is noisy inside the unscattered
+beam and quiet right outside, and between Bragg spots, so that errors could not be interpolated."""
 
 LEAST_ERROR = 1e-7
 """Errors below this fraction of the electrons are taken for it: rounding of float32."""

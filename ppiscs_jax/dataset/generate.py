@@ -16,7 +16,7 @@ from ppiscs_jax.dataset.campaign import Campaign, Task
 from ppiscs_jax.dataset.cluster import Resources, runner
 from ppiscs_jax.dataset.folder import folder_problem, log, sort_tasks, task_path, working_in
 from ppiscs_jax.dataset.kernels import save_kernels
-from ppiscs_jax.dataset.task import simulate_task, task_grid
+from ppiscs_jax.dataset.task import noise_over_limit, simulate_task, task_grid
 from ppiscs_jax.errors import InputError
 
 MOST_COMPILED = 32
@@ -45,11 +45,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: numbers of tasks, and which files had to be made again."""
+    """What a run did.
+
+    Attributes:
+        finished_before, made: numbers of tasks.
+        damaged: what was wrong with files that had to be made again.
+        noisy: names of tasks whose waves ran out above the noise limits.
+    """
 
     finished_before: int
     made: int
     damaged: Sequence[str]
+    noisy: Sequence[str]
 
 
 def generate(
@@ -91,7 +98,7 @@ def generate(
         for path in (task_path(folder, task) for task in to_do):
             path.unlink(missing_ok=True)
         report = _Report(campaign, to_do, len(finished), progress)
-        failed = []
+        failed, noisy = [], []
         if to_do:
             with (
                 runner(resources) as run,
@@ -104,10 +111,12 @@ def generate(
                         failed.append(f"{task.name}: {type(result).__name__}: {result}")
                         continue
                     log(folder, result)
+                    if result.get("noise_over_limit", 0) > 1:
+                        noisy.append(task.name)
                     report.finished(task)
         if failed:
             raise TaskError(f"{len(failed)} tasks failed: " + "; ".join(failed[:5]))
-    return Summary(len(finished), len(to_do), damaged)
+    return Summary(len(finished), len(to_do), damaged, noisy)
 
 
 def _make(campaign: Campaign, folder: Path, task: Task) -> dict[str, Any]:
@@ -127,6 +136,7 @@ def _make(campaign: Campaign, folder: Path, task: Task) -> dict[str, Any]:
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from error
         entry["waves"] = kernel.waves
+        entry["noise_over_limit"] = round(noise_over_limit(campaign, kernel), 3)
     seconds = {"wall_s": time.monotonic() - started, "cpu_s": time.process_time() - cpu_started}
     return entry | {key: round(value, 2) for key, value in seconds.items()}
 

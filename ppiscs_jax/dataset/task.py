@@ -17,8 +17,7 @@ def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
 
     The same campaign and task give the same numbers, whatever was computed before.
     """
-    limits = campaign.noise
-    settings = task.settings(limits[0].convergence_mrad, campaign.detectors_mrad[0])
+    settings = task.settings(campaign.noise[0].convergence_mrad, campaign.detectors_mrad[0])
     n_atoms = campaign.thickest(task)
     edges = campaign.angle_edges_mrad
     grid = task_grid(campaign, settings, n_atoms)
@@ -35,18 +34,24 @@ def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
         waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
         seed=task.seed,
     )
-
-    def over_limit(kernel: ScatteringKernel) -> float:
-        """Largest ratio of noise to limit."""
-        kernel = kernel.with_rings(kept)
-        return max(
-            noise(kernel, limit.convergence_mrad, *detector) / limit.limit
-            for limit in limits
-            for detector in campaign.detectors_mrad
-        )
-
-    kernel, _ = run_to_error(settings, plan, over_limit, 1.0, campaign.max_waves, workers=1)
+    kernel, _ = run_to_error(
+        settings,
+        plan,
+        lambda kernel: noise_over_limit(campaign, kernel.with_rings(kept)),
+        1.0,
+        campaign.max_waves,
+        workers=1,
+    )
     return kernel.with_rings(kept)
+
+
+def noise_over_limit(campaign: Campaign, kernel: ScatteringKernel) -> float:
+    """Largest ratio of a kernel's noise to the campaign's limit: above 1 where waves ran out."""
+    return max(
+        noise(kernel, limit.convergence_mrad, *detector) / limit.limit
+        for limit in campaign.noise
+        for detector in campaign.detectors_mrad
+    )
 
 
 def task_grid(campaign: Campaign, settings: Settings, n_atoms: int) -> CrystalGrid:
