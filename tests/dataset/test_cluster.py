@@ -60,6 +60,7 @@ def command(folder, name, script):
     path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_slurm(tmp_path, monkeypatch):
     """Job scripts reach `sbatch`, here one that runs them at once, and their workers work."""
     pytest.importorskip("dask_jobqueue")
