@@ -151,7 +151,7 @@ class Campaign(Model):
         apertures = [limit.convergence_mrad for limit in self.noise]
         rings, edges = np.array(self.kept_rings_mrad), self.angle_edges_mrad
         kernel = ScatteringKernel(
-            settings=self.tasks()[0].settings(apertures[0], self.detectors_mrad[0]),
+            settings=self.settings(self.tasks()[0]),
             ring_edges_mrad=rings,
             angle_edges_mrad=edges,
             batch_means=np.ones((2, len(rings) - 1, 1, len(edges) - 1)),
@@ -186,6 +186,10 @@ class Campaign(Model):
         """Largest thickness of a task [atoms per column]."""
         usual = ZONE_AXES[task.zone_axis].thickest(ELEMENTS[task.element])
         return self.n_atoms.get(task.zone_axis, usual)
+
+    def settings(self, task: "Task") -> Settings:
+        """Settings of a task, with the first aperture and detector of the noise limits."""
+        return task.settings(self.noise[0].convergence_mrad, self.detectors_mrad[0])
 
     def tasks(self) -> list["Task"]:
         """All tasks, so that every first part of them is useful.

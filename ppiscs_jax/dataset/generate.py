@@ -152,8 +152,7 @@ def _forget_old_programs(campaign: Campaign, task: Task) -> None:
 
 
 def _grid(campaign: Campaign, task: Task):
-    settings = task.settings(campaign.noise[0].convergence_mrad, campaign.detectors_mrad[0])
-    return task_grid(campaign, settings, campaign.thickest(task))
+    return task_grid(campaign, campaign.settings(task), campaign.thickest(task))
 
 
 class _Report:

@@ -17,7 +17,7 @@ def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
 
     The same campaign and task give the same numbers, whatever was computed before.
     """
-    settings = task.settings(campaign.noise[0].convergence_mrad, campaign.detectors_mrad[0])
+    settings = campaign.settings(task)
     n_atoms = campaign.thickest(task)
     edges = campaign.angle_edges_mrad
     grid = task_grid(campaign, settings, n_atoms)
