@@ -8,6 +8,7 @@ from ppiscs_jax.kernel import Curve, ScatteringKernel
 from ppiscs_jax.scan import Scan, simulate_scan
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import Progress, scattering_kernel, simulate
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 __version__ = version("ppiscs-jax")
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "ScatteringKernel",
     "Settings",
     "__version__",
+    "load_surrogate",
+    "predict",
     "scattering_kernel",
     "simulate",
     "simulate_image",

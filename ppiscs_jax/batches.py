@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,8 @@ import numpy as np
 
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.illumination import sample_tilts
-from ppiscs_jax.multislice.wave import Specimen, scatter_batch
+from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
+from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
 from ppiscs_jax.settings import Settings
 
 BATCHES = 16
@@ -79,6 +80,30 @@ class Plan:
     n_atoms: int
     waves_per_round: int
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        grid: CrystalGrid,
+        rings_mrad: np.ndarray,
+        angle_edges_mrad: np.ndarray,
+        n_atoms: int,
+        seed: int,
+        mistilt_mrad: tuple[float, float] = (0.0, 0.0),
+    ) -> Self:
+        """The plan for settings on a grid: at least one wave a ring in each round."""
+        return cls(
+            grid=grid,
+            specimen=make_specimen(settings, grid),
+            wedge_deg=WHOLE_AZIMUTH if any(mistilt_mrad) else settings.zone_axis_data.wedge_deg,
+            rings_mrad=rings_mrad,
+            angle_edges_mrad=angle_edges_mrad,
+            mistilt_mrad=mistilt_mrad,
+            n_atoms=n_atoms,
+            waves_per_round=max(WAVES_PER_ROUND, len(rings_mrad) - 1),
+            seed=seed,
+        )
 
     def grow(self, batch: int, round_number: int) -> np.ndarray:
         """Sums of a batch's next waves, shape (rings, n, bins and lost)."""

@@ -33,6 +33,7 @@ class Curve:
         waves: number of tilted plane waves.
         batches: number of independent batches that the error is estimated from.
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
+        model: name of the surrogate that predicted it; then seed, waves and batches are 0.
     """
 
     n_atoms: np.ndarray
@@ -43,10 +44,22 @@ class Curve:
     waves: int
     batches: int
     mistilt_mrad: tuple[float, float] = (0.0, 0.0)
+    model: str | None = None
+
+    @property
+    def made_by(self) -> str:
+        """How it came about, for captions."""
+        if self.model is not None:
+            return f"predicted by the surrogate {self.model!r}"
+        return f"seed {self.seed}, {self.waves} plane waves in {self.batches} batches"
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Confidence interval [Å²] of each thickness by itself, Student's t over batches."""
-        half = stdtrit(self.batches - 1, 0.5 + level / 2) * self.standard_error
+        """Confidence interval [Å²] of each thickness by itself.
+
+        Student's t over batches, a normal distribution for predictions.
+        """
+        freedom = self.batches - 1 if self.model is None else np.inf
+        half = stdtrit(freedom, 0.5 + level / 2) * self.standard_error
         return self.ppiscs - half, self.ppiscs + half
 
 

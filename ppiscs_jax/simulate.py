@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ppiscs_jax.batches import WAVES_PER_ROUND, Plan, Progress, power_of_two_rings, run_to_error
+from ppiscs_jax.batches import Plan, Progress, power_of_two_rings, run_to_error
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel, largest_relative_error
-from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH
-from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan
 from ppiscs_jax.settings import Settings
@@ -136,16 +134,14 @@ def scattering_kernel(
 
     rings = power_of_two_rings(apertures)
     grid = simulation_grid(settings, angle_edges[-1] + mistilt, n_atoms, apertures[0])
-    plan = Plan(
-        grid=grid,
-        specimen=make_specimen(settings, grid),
-        wedge_deg=WHOLE_AZIMUTH if mistilt else settings.zone_axis_data.wedge_deg,
-        rings_mrad=rings,
-        angle_edges_mrad=angle_edges,
-        mistilt_mrad=(float(axis[0]), float(axis[1])),
-        n_atoms=int(n_atoms),
-        waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
-        seed=int(seed),
+    plan = Plan.of(
+        settings,
+        grid,
+        rings,
+        angle_edges,
+        int(n_atoms),
+        int(seed),
+        (float(axis[0]), float(axis[1])),
     )
     kernel, error = run_to_error(
         settings,

@@ -8,8 +8,11 @@ import typer
 
 import ppiscs_jax
 from ppiscs_jax.cli import dataset
+from ppiscs_jax.cli.evaluate import evaluate
 from ppiscs_jax.cli.generate import generate
-from ppiscs_jax.cli.simulate import PairCommand, simulate
+from ppiscs_jax.cli.options import PairCommand
+from ppiscs_jax.cli.predict import predict
+from ppiscs_jax.cli.simulate import simulate
 from ppiscs_jax.cli.train import train
 from ppiscs_jax.errors import InputError
 
@@ -22,9 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(cls=PairCommand)(predict)
 app.command(cls=PairCommand)(simulate)
 app.command()(generate)
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(dataset.app, name="dataset", no_args_is_help=True)
 
 

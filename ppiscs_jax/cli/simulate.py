@@ -1,65 +1,43 @@
 """`ppiscs simulate`: PPISCS against thickness for one specimen and any number of detectors."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
 
+from ppiscs_jax.cli.options import (
+    C10,
+    C30,
+    CONVERGENCE,
+    DETECTOR,
+    ELEMENT,
+    VOLTAGE,
+    ZONE,
+    Out,
+    Plot,
+    Rmsd,
+    Temperature,
+    output_problems,
+    settings_of,
+    write_curves,
+)
 from ppiscs_jax.cli.progress import describe, show_progress
-from ppiscs_jax.cli.table import print_curves
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem
 from ppiscs_jax.kernel import largest_relative_error
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import scattering_kernel
-from ppiscs_jax.units import parse_fraction, parse_pair
-
-
-class PairCommand(TyperCommand):
-    """A command whose --detector takes two values and may be repeated.
-
-    Typer knows options with two values and options that repeat, but not both at once.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Join the two values that follow each --detector into one."""
-        joined: list[str] = []
-        waiting = 0
-        for arg in args:
-            if waiting and not arg.startswith("--"):
-                joined[-1] = f"{joined[-1]} {arg}".strip()
-                waiting -= 1
-            elif arg == "--detector":
-                joined += [arg, ""]
-                waiting = 2
-            else:
-                joined.append(arg)
-                waiting = 0
-        return super().parse_args(ctx, joined)
+from ppiscs_jax.units import parse_fraction
 
 
 def simulate(
-    element: Annotated[
-        str, typer.Option(metavar="SYMBOL", help="Chemical symbol of an fcc element.")
-    ],
-    zone: Annotated[str, typer.Option(metavar="UVW", help="Zone axis: 100 (or 001), 110 or 111.")],
-    voltage: Annotated[float, typer.Option(metavar="KV", help="Accelerating voltage.")],
-    convergence: Annotated[float, typer.Option(metavar="MRAD", help="Convergence semi-angle α.")],
-    detector: Annotated[
-        list[str],
-        typer.Option(
-            metavar="MRAD MRAD", help="Inner and outer collection angle. May be repeated."
-        ),
-    ],
-    rmsd: Annotated[
-        float | None,
-        typer.Option(metavar="ANGSTROM", help="Rms thermal displacement per axis."),
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(metavar="KELVIN", help="Temperature, instead of --rmsd.")
-    ] = None,
+    element: Annotated[str, ELEMENT],
+    zone: Annotated[str, ZONE],
+    voltage: Annotated[float, VOLTAGE],
+    convergence: Annotated[float, CONVERGENCE],
+    detector: Annotated[list[str], DETECTOR],
+    rmsd: Rmsd = None,
+    temperature: Temperature = None,
     atoms: Annotated[
         int | None,
         typer.Option(
@@ -73,23 +51,10 @@ def simulate(
         typer.Option(metavar="PERCENT", help="Relative standard error wanted at every thickness."),
     ] = "0.5%",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of every random draw.")] = 0,
-    c30: Annotated[
-        float, typer.Option(metavar="MM", help="Spherical aberration. Has no effect on PPISCS.")
-    ] = 0.0,
-    c10: Annotated[
-        float,
-        typer.Option(
-            metavar="ANGSTROM",
-            help="Defocus C10, positive is overfocus. Has no effect on PPISCS.",
-        ),
-    ] = 0.0,
-    out: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Save as .csv, .json or .h5. May be repeated."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save a figure: .png, .pdf or .svg.")
-    ] = None,
+    c30: C30 = 0.0,
+    c10: C10 = 0.0,
+    out: Out = None,
+    plot: Plot = None,
 ) -> None:
     """Simulate probe-position integrated scattering cross-sections (PPISCS).
 
@@ -124,18 +89,7 @@ def simulate(
         )
     curves = [kernel.curve(None, inner, outer) for inner, outer in angles]
 
-    # The table first: it is there even if a disk fills up while files are written.
-    print_curves(curves, Console())
-    if outputs:
-        from ppiscs_jax.dataset.curves import save_curves  # h5py is slow to import
-    for path in outputs:
-        save_curves(path, curves)
-    if plot:
-        from ppiscs_jax.plots.curves import plot_curves  # and so is matplotlib
-
-        plot_curves(curves, plot)
-    for path in [*outputs, *([plot] if plot else [])]:
-        stderr.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    write_curves(curves, outputs, plot, stderr)
     reached = largest_relative_error(kernel, [settings[0].convergence_mrad], angles)
     if not reached <= relative_error:
         stderr.print(
@@ -150,34 +104,13 @@ def _check(
     *, detectors: list[str], error: str, outputs: list[Path], plot: Path | None, **fields
 ) -> tuple[list[Settings], float]:
     """Settings of every detector and the relative error; InputError lists every problem."""
-    problems: list[str] = []
-    settings = []
+    settings, problems = settings_of(detectors, **fields)
     relative_error = float("nan")
-    for text in detectors:
-        try:
-            inner, outer = parse_pair(text, "detector", "mrad")
-            settings.append(Settings(inner_mrad=inner, outer_mrad=outer, **fields))
-        except InputError as bad:
-            problems += bad.problems
     try:
         relative_error = parse_fraction(error, "error")
     except InputError as bad:
         problems += bad.problems
-    problems += _output_problems(outputs, plot)
+    problems += output_problems(outputs, plot)
     if problems:
-        # Detectors share their other fields, and so what is wrong with those.
-        raise InputError(dict.fromkeys(problems))
+        raise InputError(problems)
     return settings, relative_error
-
-
-def _output_problems(outputs: list[Path], plot: Path | None) -> list[str]:
-    problems: list[str | None] = []
-    if outputs:
-        from ppiscs_jax.dataset.curves import SUFFIXES as DATA_SUFFIXES
-
-        problems += [output_problem(path, DATA_SUFFIXES) for path in outputs]
-    if plot:
-        from ppiscs_jax.plots.curves import SUFFIXES as PLOT_SUFFIXES
-
-        problems.append(output_problem(plot, PLOT_SUFFIXES))
-    return [p for p in problems if p]

@@ -49,6 +49,5 @@ def _caption(curve: Curve) -> tuple[str, str]:
     return (
         f"{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:g} mrad, "
         f"rmsd {s.rmsd_angstrom:.4g} Å, C30 {s.c30_mm:g} mm, C10 {s.c10_angstrom:g} Å",
-        f"seed {curve.seed}, {curve.waves} plane waves in {curve.batches} batches; "
-        "s.e.: one standard error",
+        f"{curve.made_by}; s.e.: one standard error",
     )

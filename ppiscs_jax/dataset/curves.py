@@ -89,6 +89,7 @@ def _shared_metadata(curve: Curve) -> Metadata:
         "seed": int(curve.seed),
         "waves": int(curve.waves),
         "batches": int(curve.batches),
+        **({} if curve.model is None else {"model": curve.model}),
     }
 
 
@@ -131,6 +132,7 @@ def _unpack(metadata: Metadata, arrays: Arrays) -> list[Curve]:
             waves=int(metadata["waves"]),
             batches=int(metadata["batches"]),
             mistilt_mrad=(mistilt_x, mistilt_y),
+            model=metadata.get("model"),
         )
         for (inner, outer), ppiscs, standard_error in zip(
             arrays["detectors_mrad"].tolist(),

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from ppiscs_jax.batches import WAVES_PER_ROUND, Plan, run_to_error
+from ppiscs_jax.batches import Plan, run_to_error
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.dataset.campaign import Campaign, Task
 from ppiscs_jax.kernel import ScatteringKernel, noise
 from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
-from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.sampling import band_limit_inv_angstrom
 from ppiscs_jax.settings import Settings
 
@@ -19,20 +18,14 @@ def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
     """
     settings = campaign.settings(task)
     n_atoms = campaign.thickest(task)
-    edges = campaign.angle_edges_mrad
-    grid = task_grid(campaign, settings, n_atoms)
-    rings = np.array(campaign.rings_mrad)
     kept = np.array(campaign.kept_rings_mrad)
-    plan = Plan(
-        grid=grid,
-        specimen=make_specimen(settings, grid),
-        wedge_deg=settings.zone_axis_data.wedge_deg,
-        rings_mrad=rings,
-        angle_edges_mrad=edges,
-        mistilt_mrad=(0.0, 0.0),
-        n_atoms=n_atoms,
-        waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
-        seed=task.seed,
+    plan = Plan.of(
+        settings,
+        task_grid(campaign, settings, n_atoms),
+        np.array(campaign.rings_mrad),
+        campaign.angle_edges_mrad,
+        n_atoms,
+        task.seed,
     )
     kernel, _ = run_to_error(
         settings,

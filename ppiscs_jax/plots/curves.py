@@ -48,7 +48,7 @@ def plot_curves(curves: Sequence[Curve], path: str | Path | None = None) -> Figu
 
     first = curves[0]
     above.set_title(_title(first), fontsize=11, pad=18)
-    note = f"{first.waves} plane waves, seed {first.seed}; bands: ±{BAND} standard errors"
+    note = f"{first.made_by}; bands: ±{BAND} standard errors"
     place = {"transform": above.transAxes, "ha": "center", "va": "bottom"}
     above.text(0.5, 1.015, note, fontsize=8, color="0.4", **place)
     above.set_ylabel("PPISCS (Å²)")

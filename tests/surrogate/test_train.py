@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError
-from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.recipe import Architecture, Recipe, Stage, Weights
 from ppiscs_jax.surrogate.train import DivergedError, train
+from tests.table_samples import made_up_table
 
 WEIGHTS = Weights(l1n=0.1, l2n=0.01, l1log=16.0, constraint=0.01)
 RECIPE = Recipe(
@@ -32,29 +32,6 @@ RECIPE = Recipe(
         Stage(epochs=1, learning_rate=1e-2, decay=0.9, decay_epochs=0.25, weights=WEIGHTS),
     ],
 )
-
-
-def made_up_table():
-    """Smooth curves of two elements at two voltages."""
-    angles = jnp.concatenate([jnp.arange(0.0, 50.0), jnp.arange(50.0, 251.0, 5.0)])
-    rings = jnp.array([0.0, 17.5, 22.0, 26.0, 31.0, 35.5])
-    rmsd, n = jnp.array([0.075, 0.1, 0.125, 0.15]), jnp.arange(1.0, 13.0)
-    sizes = jnp.array([1.0, 5.0])[:, None, None, None, None, None]
-    voltages = jnp.array([100.0, 300.0])
-    fall = 40 + 100 * rmsd[:, None, None, None] + 0.05 * voltages[:, None, None, None, None]
-    beyond = sizes * n * (jnp.exp(-angles[:, None] / fall) - jnp.exp(-250 / fall)) / 50
-    beyond = beyond * rings[1:, None, None] ** 2
-    return KernelTable(
-        beyond=beyond,
-        unscattered=jnp.zeros((*beyond.shape[:4], 12)),
-        atomic_numbers=jnp.array([13, 79]),
-        zone_codes=jnp.array([0, 1]),
-        thickest=jnp.array([12, 12]),
-        voltages_kv=voltages,
-        rmsd_angstrom=rmsd,
-        ring_edges_mrad=rings,
-        angles_mrad=angles,
-    )
 
 
 def equal(a, b):

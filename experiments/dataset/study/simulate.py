@@ -4,12 +4,11 @@ import numpy as np
 
 from experiments.common import Illuminated
 from experiments.dataset.study.schema import Config
-from ppiscs_jax.batches import WAVES_PER_ROUND, Plan
+from ppiscs_jax.batches import Plan
 from ppiscs_jax.dataset.campaign import Campaign
 from ppiscs_jax.dataset.task import task_grid
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.settings import Settings
 
 
@@ -46,17 +45,7 @@ def simulate(
     rings = np.array(campaign.rings_mrad) if rings_mrad is None else rings_mrad
     edges = campaign.angle_edges_mrad if edges_mrad is None else edges_mrad
     grid = grid_of(config, campaign, settings)
-    plan = Plan(
-        grid=grid,
-        specimen=make_specimen(settings, grid),
-        wedge_deg=settings.zone_axis_data.wedge_deg,
-        rings_mrad=rings,
-        angle_edges_mrad=edges,
-        mistilt_mrad=(0.0, 0.0),
-        n_atoms=thickest(config, settings),
-        waves_per_round=max(WAVES_PER_ROUND, len(rings) - 1),
-        seed=config.seed + stream,
-    )
+    plan = Plan.of(settings, grid, rings, edges, thickest(config, settings), config.seed + stream)
     rounds = -(-waves // (config.batches * plan.waves_per_round))
     sums = np.array(
         [sum(plan.grow(batch, r) for r in range(rounds)) for batch in range(config.batches)]

@@ -1,0 +1,1 @@
+"""The default surrogate, fitted to the data set."""

@@ -1,0 +1,1 @@
+"""Random settings of Table 1, simulated anew."""

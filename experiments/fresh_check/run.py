@@ -1,0 +1,126 @@
+"""Simulate random settings of the paper's Table 1, to score surrogates with.
+
+Each simulation is kept as soon as it is finished, and a run that was stopped goes on. In the end
+they are put together in checks.npz, for `ppiscs evaluate`.
+
+    python -m experiments.fresh_check.run [--config FILE] [--out FOLDER]
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from experiments.common import Annulus, main, provenance, save_json
+from ppiscs_jax.batches import Plan, power_of_two_rings, run_to_error
+from ppiscs_jax.config import Model
+from ppiscs_jax.constants import wavelength_angstrom
+from ppiscs_jax.dataset.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
+from ppiscs_jax.kernel import noise
+from ppiscs_jax.multislice.grid import make_grid
+from ppiscs_jax.sampling import band_limit_inv_angstrom
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.evaluate import Checks, load_checks, save_checks
+
+FARTHEST_MRAD = 250.0
+MOST_WAVES = 1 << 16
+MOST_ATOMS = 87
+
+
+class Config(Model):
+    """What the config may say."""
+
+    seed: int
+    simulations: PositiveInt
+    elements: Annotated[list[str], Field(min_length=1)]
+    zone_axes: Annotated[list[str], Field(min_length=1)]
+    voltages_kv: Annotated[list[PositiveFloat], Field(min_length=1)]
+    convergence_mrad: tuple[PositiveFloat, PositiveFloat]
+    rmsd_angstrom: tuple[PositiveFloat, PositiveFloat]
+    noise: PositiveFloat
+    noise_detectors_mrad: Annotated[list[Annulus], Field(min_length=1)]
+    lattice_mrad: PositiveFloat
+
+
+def draw(config: Config, number: int) -> tuple[Settings, np.ndarray]:
+    """Settings of a simulation, and the edges of its 20 consecutive detectors [mrad]."""
+    random = np.random.default_rng((config.seed, number))
+    aperture = random.uniform(*config.convergence_mrad)
+    span = DETECTORS * LEAST_WIDTH_MRAD
+    inner = random.uniform(max(aperture, LEAST_INNER_MRAD), FARTHEST_MRAD - span)
+    spare = np.sort(random.uniform(size=DETECTORS)) * (FARTHEST_MRAD - span - inner)
+    widths = LEAST_WIDTH_MRAD * np.arange(1, DETECTORS + 1)
+    edges = np.concatenate([[inner], inner + widths + spare])
+    settings = Settings(
+        element=str(random.choice(config.elements)),
+        zone_axis=str(random.choice(config.zone_axes)),
+        voltage_kv=float(random.choice(config.voltages_kv)),
+        convergence_mrad=aperture,
+        inner_mrad=edges[0],
+        outer_mrad=edges[-1],
+        rmsd_angstrom=random.uniform(*config.rmsd_angstrom),
+        c30_mm=random.uniform(-1e-3, 1e-3),
+        c10_angstrom=random.uniform(-100, 100),
+    )
+    return settings, edges
+
+
+def simulate(config: Config, number: int) -> Checks:
+    """The curves of one simulation's 210 detectors."""
+    settings, edges = draw(config, number)
+    n_atoms = settings.zone_axis_data.thickest(settings.element_data)
+    watched = config.noise_detectors_mrad
+    bins = np.unique(np.concatenate([edges, np.ravel(watched), [FARTHEST_MRAD]]))
+    grid = make_grid(
+        settings.zone_axis,
+        settings.element_data.lattice_angstrom,
+        band_limit_inv_angstrom(settings, FARTHEST_MRAD, n_atoms),
+        cell_angstrom=1e3 * float(wavelength_angstrom(settings.voltage_kv)) / config.lattice_mrad,
+    )
+    aperture = float(settings.convergence_mrad)
+    rings = power_of_two_rings([aperture])
+    plan = Plan.of(settings, grid, rings, bins, n_atoms, config.seed + number)
+    kernel, _ = run_to_error(
+        settings,
+        plan,
+        lambda kernel: max(noise(kernel, aperture, *detector) for detector in watched),
+        config.noise,
+        MOST_WAVES,
+    )
+    curves = [kernel.curve(aperture, edges[i], edges[j]) for i, j in zip(INNER, OUTER, strict=True)]
+    missing = [(0, 0), (0, 0), (0, MOST_ATOMS - n_atoms)]
+    values = np.array([[c.ppiscs for c in curves]]), np.array([[c.standard_error for c in curves]])
+    return Checks(
+        np.array([[c.settings.to_vector() for c in curves]]),
+        *(np.pad(v, missing, constant_values=np.nan) for v in values),
+    )
+
+
+def run(config: Config, out: Path) -> None:
+    """Simulate what is not there yet, then put all together."""
+    parts = out / "parts"
+    parts.mkdir(exist_ok=True)
+    files = [parts / f"{number:03d}.npz" for number in range(config.simulations)]
+    for number, path in enumerate(files):
+        if not path.exists():
+            save_checks(path, simulate(config, number))
+        print(f"{number + 1} of {config.simulations}", flush=True)
+    checks = [load_checks(path) for path in files]
+    about = {"config": config.model_dump(mode="json"), "provenance": provenance()}
+    fields = ("x", "ppiscs", "standard_error")
+    together = {field: np.concatenate([getattr(c, field) for c in checks]) for field in fields}
+    save_checks(out / "checks.npz", Checks(**together, about=json.dumps(about)))
+    save_json(out / "result.json", about)
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0 if it ran, 2 if it could not."""
+    return main(__doc__, Path(__file__).parent, Config, run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

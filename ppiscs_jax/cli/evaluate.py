@@ -1,0 +1,67 @@
+"""`ppiscs evaluate`: how far a surrogate is off fresh simulations."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ppiscs_jax.cli.table import print_table
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Name of a surrogate that comes with the package, or a file: .npz of an additive "
+            "model, .mat of a network in the published format.",
+        ),
+    ],
+    checks: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Fresh simulations: experiments/fresh_check/result/checks.npz, say.",
+        ),
+    ],
+) -> None:
+    """Score a surrogate against simulations that it was not trained on.
+
+    Score of a curve: 0.8 √(mean over n of error² − standard error², not below 0) / maximum.
+    """
+    from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_checks
+    from ppiscs_jax.surrogate.evaluate import evaluate as scores_of
+    from ppiscs_jax.surrogate.predict import predict, read_surrogate
+
+    given = load_checks(checks)
+    surrogate = read_surrogate(model)
+    scores = scores_of(lambda x: predict(x, surrogate=surrogate), given)
+    largest = np.nanmax(given.ppiscs, axis=-1)
+    noise = np.nanmean(given.standard_error, axis=-1) / largest
+    table = Table()
+    for column in ("detectors", "curves", "mean", "median", "99th percentile", "largest",
+                   "standard error of the check"):  # fmt: skip
+        table.add_column(column, justify="right", no_wrap=True)
+    wide = given.wide
+    for name, chosen in (
+        (f"≥ {WIDE_MRAD:g} mrad wide", wide),
+        ("narrower", ~wide),
+    ):
+        known = scores[chosen & np.isfinite(scores)]
+        if not len(known):
+            continue
+        numbers = (
+            known.mean(),
+            *np.quantile(known, [0.5, 0.99]),
+            known.max(),
+            noise[chosen].mean(),
+        )
+        table.add_row(name, str(len(known)), *(f"{number:.2e}" for number in numbers))
+    console = Console()
+    print_table(table, console)
+    unknown = int(np.sum(~np.isfinite(scores)))
+    if unknown:
+        console.print(f"{unknown} curves lie outside of what the surrogate was made for")

@@ -1,0 +1,101 @@
+"""`ppiscs predict`: PPISCS against thickness from a surrogate, at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ppiscs_jax.cli.options import (
+    C10,
+    C30,
+    CONVERGENCE,
+    DETECTOR,
+    ELEMENT,
+    VOLTAGE,
+    ZONE,
+    Out,
+    Plot,
+    Rmsd,
+    Temperature,
+    output_problems,
+    settings_of,
+    write_curves,
+)
+from ppiscs_jax.errors import InputError
+
+
+def predict(
+    element: Annotated[str | None, ELEMENT] = None,
+    zone: Annotated[str | None, ZONE] = None,
+    voltage: Annotated[float | None, VOLTAGE] = None,
+    convergence: Annotated[float | None, CONVERGENCE] = None,
+    detector: Annotated[list[str] | None, DETECTOR] = None,
+    rmsd: Rmsd = None,
+    temperature: Temperature = None,
+    c30: C30 = 0.0,
+    c10: C10 = 0.0,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead: many settings, one a line, in columns named element, zone_axis, "
+            "voltage_kv, convergence_mrad, inner_mrad, outer_mrad, rmsd_angstrom, and if wanted "
+            "c30_mm, c10_angstrom. The curves go to --out, one .csv.",
+        ),
+    ] = None,
+    out: Out = None,
+    plot: Plot = None,
+) -> None:
+    """Predict probe-position integrated scattering cross-sections (PPISCS).
+
+    With the surrogate that comes with the package, and its standard errors. Refuses what it was
+    not made for.
+    """
+    outputs = out or []
+    given = {
+        "element": element,
+        "zone_axis": zone,
+        "voltage_kv": voltage,
+        "convergence_mrad": convergence,
+    }
+    if csv is not None:
+        _predict_file(csv, outputs, [*given.values(), detector, rmsd, temperature, plot])
+        return
+    problems = [f"{name}: missing" for name, value in {**given, "detector": detector}.items()
+                if value is None]  # fmt: skip
+    settings = []
+    if not problems:
+        settings, problems = settings_of(
+            detector or [],
+            **given,
+            rmsd_angstrom=rmsd,
+            temperature_k=temperature,
+            c30_mm=c30,
+            c10_angstrom=c10,
+        )
+    problems += output_problems(outputs, plot)
+    if problems:
+        raise InputError(problems)
+
+    from ppiscs_jax.surrogate.predict import predict_curve
+
+    curves = [predict_curve(each) for each in settings]
+    write_curves(curves, outputs, plot, Console(stderr=True))
+
+
+def _predict_file(path: Path, outputs: list[Path], others: list[object]) -> None:
+    """Curves of the settings in a CSV file, as another."""
+    from ppiscs_jax.dataset.settings_csv import read_settings, write_predictions
+    from ppiscs_jax.surrogate.predict import predict as predict_rows
+
+    problems = output_problems(outputs, None)
+    if len(outputs) != 1 or outputs[0].suffix.lower() != ".csv":
+        problems.append("out: with --csv, give one .csv file")
+    if any(other is not None for other in others):
+        problems.append("csv: cannot be combined with settings or --plot")
+    if problems:
+        raise InputError(problems)
+    rows = read_settings(path)
+    write_predictions(outputs[0], rows, predict_rows(rows, outside="raise"))
+    typer.echo(f"wrote {outputs[0]}", err=True)

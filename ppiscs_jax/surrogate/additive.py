@@ -1,0 +1,180 @@
+"""The default surrogate: how much is scattered beyond each collection angle, by B-splines.
+
+For each element and zone axis, column area times the fraction scattered beyond an angle is a
+tensor-product B-spline in voltage, aperture, rmsd, collection angle and thickness. Its
+coefficients fall with the angle, and B-splines are nowhere negative: so cross-sections of
+detectors, differences of two angles, are additive and positive, and aberrations are not there.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ppiscs_jax.surrogate.ranges import TrainedRange
+from ppiscs_jax.surrogate.splines import SplineAxis
+from ppiscs_jax.types import Scalar
+
+Inputs = Float[Array, " 9"]
+"""The nine numbers of `Settings.to_vector`, in its order and units."""
+
+NOISE = 2.2e-3
+REFERENCE_WIDTH_MRAD, WIDTH_POWER = 40.0, -0.27
+REFERENCE_APERTURE_MRAD, APERTURE_POWER = 25.0, -0.45
+CURVE_POWER = 0.82
+"""Standard error at the reference, over the curve's maximum; how it goes with the detector's
+width, the aperture, and the curve over its maximum."""
+
+VOLTAGE_GAP = 0.06
+"""Relative error in the middle between two voltages, over their logarithms' difference cubed."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class AdditiveModel:
+    """PPISCS of all groups, a group being an element and a zone axis. A pytree.
+
+    Methods are pure: jit, vmap and grad apply. They take one vector of nine numbers, and give
+    NaN for elements, zone axes and numbers outside what the model was made for, and for
+    thicknesses that were not simulated.
+
+    Attributes:
+        scattered: coefficients of the cross-section scattered beyond an angle, mean over the
+            aperture, without the unscattered beam [Å²].
+        unscattered: coefficients of column area times the fraction left in the unscattered
+            beam, by ring of tilts [Å²].
+        thickness: weights of the coefficients along the last axis at 1, 2, … atoms.
+        atomic_numbers, zone_codes, thickest: of the groups; thickest [atoms per column].
+        log_voltage, aperture, rmsd, angle: axes, in log kV, mrad², Å, mrad.
+        ring_edges_mrad: of the rings of tilts, from 0.
+        voltages_kv: that were simulated; in between, errors are larger.
+    """
+
+    scattered: Float[Array, "groups voltages apertures rmsd angles k"]
+    unscattered: Float[Array, "groups voltages rmsd rings k"]
+    thickness: Float[Array, "k n"]
+    atomic_numbers: Int[Array, " groups"]
+    zone_codes: Int[Array, " groups"]
+    thickest: Int[Array, " groups"]
+    log_voltage: SplineAxis
+    aperture: SplineAxis
+    rmsd: SplineAxis
+    angle: SplineAxis
+    ring_edges_mrad: Float[Array, " edges"]
+    voltages_kv: Float[Array, " voltages"]
+
+    def curve(self, x: Inputs) -> Float[Array, " n"]:
+        """PPISCS [Å²] at 1, 2, … atoms."""
+        beyond = self._coefficients(x, x[6:8])
+        curve = (beyond[0] - beyond[1]) @ self.thickness
+        return self._where_known(x, x[6:8], curve)
+
+    def beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
+        """Cross-section scattered beyond angles [Å²]: a detector is the difference of two.
+
+        All detectors of one setting for little more than the price of one. The detector among
+        the nine numbers does not count.
+        """
+        curves = self._coefficients(x, angles_mrad) @ self.thickness
+        return self._where_known(x, angles_mrad, curves)
+
+    def sensitivity_curve(
+        self, x: Inputs, edges_mrad: Float[Array, " edges"], sensitivity: Float[Array, " bins"]
+    ) -> Float[Array, " n"]:
+        """PPISCS [Å²] of a detector whose radial sensitivity is constant between edges.
+
+        The detector among the nine numbers does not count.
+        """
+        beyond = self._coefficients(x, edges_mrad)
+        curve = sensitivity @ (beyond[:-1] - beyond[1:]) @ self.thickness
+        return self._where_known(x, edges_mrad, curve)
+
+    def standard_error(self, x: Inputs) -> Float[Array, " n"]:
+        """Standard error of `curve` [Å²]: noise of the simulations, and of interpolating them.
+
+        NOISE at the reference's aperture and width, more for less thickness, as the batches of
+        the simulations have it on average; calibrated on simulations that were not trained on.
+        Errors at different thicknesses are strongly correlated.
+        """
+        curve = self.curve(x)
+        largest = jnp.max(jnp.where(jnp.isnan(curve), 0, curve))
+        of_width = ((x[7] - x[6]) / REFERENCE_WIDTH_MRAD) ** WIDTH_POWER
+        of_aperture = (x[5] / REFERENCE_APERTURE_MRAD) ** APERTURE_POWER
+        noise = NOISE * of_width * of_aperture * largest * (curve / largest) ** CURVE_POWER
+        return jnp.hypot(noise, self._between_voltages(x[2]) * curve)
+
+    def _between_voltages(self, voltage_kv: Scalar) -> Float[Array, ""]:
+        """Relative error of interpolating between voltages that were simulated."""
+        nodes = self.voltages_kv
+        after = jnp.clip(jnp.searchsorted(nodes, voltage_kv), 1, len(nodes) - 1)
+        low, gap = jnp.log(nodes[after - 1]), jnp.log(nodes[after] / nodes[after - 1])
+        way = (jnp.log(voltage_kv) - low) / gap
+        return VOLTAGE_GAP * gap**3 * 4 * jnp.abs(way * (1 - way))
+
+    def trained_range(self) -> TrainedRange:
+        """Outside of it, predictions are NaN."""
+        ends = {name: getattr(self, name).ends for name in ("rmsd", "angle", "aperture")}
+        voltages = np.asarray(self.voltages_kv, float)
+        return TrainedRange(
+            specimens=tuple(
+                (int(z), int(code))
+                for z, code in zip(self.atomic_numbers, self.zone_codes, strict=True)
+            ),
+            limits={
+                "voltage_kv": (voltages[0], voltages[-1]),
+                "convergence_mrad": tuple(np.sqrt(ends["aperture"])),
+                "inner_mrad": ends["angle"],
+                "outer_mrad": ends["angle"],
+                "rmsd_angstrom": ends["rmsd"],
+            },
+        )
+
+    def _group(self, x: Inputs) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+        """Index of the group, and whether there is one."""
+        same = (self.atomic_numbers == x[0]) & (self.zone_codes == x[1])
+        return jnp.argmax(same), jnp.any(same)
+
+    def _coefficients(
+        self, x: Inputs, angles_mrad: Float[Array, " angles"]
+    ) -> Float[Array, "angles k"]:
+        """What is scattered beyond angles, as coefficients along thickness."""
+        group, _ = self._group(x)
+        squared = jnp.square(x[5])
+        v, of_voltage = self.log_voltage.near(jnp.log(x[2]))
+        a, of_aperture = self.aperture.near(squared)
+        r, of_rmsd = self.rmsd.near(x[8])
+        k = self.thickness.shape[0]
+        around = jnp.einsum("i,j,k->ijk", of_voltage, of_aperture, of_rmsd)
+        sizes = (1, *around.shape, self.angle.degree + 1, k)
+
+        def scattered(angle: Scalar) -> Float[Array, " k"]:
+            t, of_angle = self.angle.near(angle)
+            near = jax.lax.dynamic_slice(self.scattered, (group, v, a, r, t, 0), sizes)
+            weights = jnp.einsum("ijk,t->ijkt", around, of_angle).ravel()
+            return weights @ near.reshape(weights.size, k)
+
+        # Tilts inside the aperture and beyond the angle, as an area of each ring.
+        edges = jnp.square(self.ring_edges_mrad)
+        low = jnp.maximum(edges[:-1], jnp.square(angles_mrad)[:, None])
+        area = jnp.maximum(jnp.minimum(edges[1:], squared) - low, 0) / squared
+        window = (1, len(of_voltage), len(of_rmsd), *self.unscattered.shape[3:])
+        direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, 0, 0), window)[0]
+        direct = jnp.einsum("i,j,ijrk->rk", of_voltage, of_rmsd, direct)
+        return jax.vmap(scattered)(angles_mrad) + area @ direct
+
+    def _where_known(
+        self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]
+    ) -> Float[Array, "*curves n"]:
+        group, known = self._group(x)
+        atoms = jnp.arange(1, curves.shape[-1] + 1)
+        inside = [
+            self.log_voltage.holds(jnp.log(x[2])),
+            self.aperture.holds(jnp.square(x[5])),
+            self.rmsd.holds(x[8]),
+            jnp.all(self.angle.holds(angles_mrad)),
+            known,
+        ]
+        inside = jnp.all(jnp.stack(inside)) & (atoms <= self.thickest[group])
+        return jnp.where(inside, curves, jnp.nan)

@@ -1,0 +1,157 @@
+"""An additive model in few bytes, as shipped: a .npz without pickles.
+
+For each group and voltage, coefficients are counted in ROUNDING times the largest cross-section
+of a detector WIDTH_MRAD wide there, written in principal components of thickness and cosines of
+aperture and rmsd, in which most are small, and rounded. Read again, they are put in falling
+order, from which rounding may have moved them.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.splines import SplineAxis
+
+FORMAT = "ppiscs-jax additive 1"
+AXES = ("log_voltage", "aperture", "rmsd", "angle")
+WHOLE = ("thickness", "atomic_numbers", "zone_codes", "thickest", "ring_edges_mrad", "voltages_kv")
+
+WIDTH_MRAD = 10.0
+ROUNDING = 5e-3
+HALF = 2**15
+LEFT_OUT = 0.3
+"""Rms of what the components leave out, in steps of the rounding (whose own is 0.29)."""
+
+THIN = 0.75
+"""Steps are finer where curves begin: they go with this power of the mean curve."""
+
+Arrays = dict[str, np.ndarray]
+
+
+def save_additive(path: str | Path, model: AdditiveModel, about: str) -> None:
+    """Write a model to a .npz file, whole or not at all; `about` is text that goes with it.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    if problem := output_problem(path, (".npz",)):
+        raise InputError(problem)
+    arrays: dict[str, Any] = {"format": np.array(FORMAT), "about": np.array(about)}
+    arrays |= {name: np.asarray(getattr(model, name)) for name in WHOLE}
+    for name in AXES:
+        axis = getattr(model, name)
+        arrays |= {f"{name}_knots": np.asarray(axis.knots), f"{name}_degree": axis.degree}
+    arrays["unscattered"] = np.asarray(model.unscattered, np.float16)
+    # Where along the axis each coefficient belongs.
+    angles = np.convolve(np.asarray(model.angle.knots)[1:-1], [0.5, 0.5], "valid")
+    for group, coefficients in enumerate(np.asarray(model.scattered, float)):
+        for name, array in _packed(coefficients, angles).items():
+            arrays[f"{name}_{group}"] = array
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def load_additive(path: str | Path) -> AdditiveModel:
+    """A model from a file of `save_additive`.
+
+    Raises:
+        InputError: the file holds no such model, or is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if str(arrays["format"]) != FORMAT:
+                raise InputError(f"{path}: its format is {arrays['format']}, not {FORMAT}")
+            groups = range(len(arrays["atomic_numbers"]))
+            axes = {
+                name: SplineAxis(
+                    jnp.asarray(arrays[f"{name}_knots"]), int(arrays[f"{name}_degree"])
+                )
+                for name in AXES
+            }
+            sizes = axes["aperture"].size, axes["rmsd"].size
+            scattered = [_unpacked({n: arrays[f"{n}_{g}"] for n in PARTS}, *sizes) for g in groups]
+            return AdditiveModel(
+                scattered=jnp.asarray(np.stack(scattered)),
+                unscattered=jnp.asarray(arrays["unscattered"], jnp.float32),
+                **{name: jnp.asarray(arrays[name]) for name in WHOLE},
+                **axes,
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a file of an additive model ({error})") from error
+
+
+PARTS = ("high", "low", "basis", "angle_scale", "thickness_scale")
+
+
+def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
+    """Arrays of one group, whose coefficients are (voltages, apertures, rmsd, angles, k)."""
+    largest = coefficients.max(axis=(1, 2, 4))
+    low, high = (
+        np.array([np.interp(np.clip(angles + side, *ends), angles, v) for v in largest])
+        for side, ends in (
+            (-WIDTH_MRAD / 2, (angles[0], angles[-1] - WIDTH_MRAD)),
+            (WIDTH_MRAD / 2, (angles[0] + WIDTH_MRAD, angles[-1])),
+        )
+    )
+    angle_scale = ROUNDING * np.maximum(low - high, 1e-12 * largest.max())
+    x = coefficients / angle_scale[:, None, None, :, None]
+    mean = np.mean(x, axis=(1, 2, 3))
+    thickness_scale = np.maximum(mean / mean.max(axis=1, keepdims=True), 1e-6) ** THIN
+    x = x / thickness_scale[:, None, None, None, :]
+    voltages, apertures, rmsd = x.shape[:3]
+    x = _both(apertures, rmsd).T @ x.reshape(voltages, apertures * rmsd, -1)
+    rows = x.reshape(voltages, -1, mean.shape[1])
+    power, vectors = np.linalg.eigh(rows.swapaxes(1, 2) @ rows)
+    left = power.sum(axis=1, keepdims=True) - np.cumsum(power[:, ::-1], axis=1)
+    rank = 1 + int(np.max(np.argmax(left / rows[0].size < LEFT_OUT**2, axis=1)))
+    basis = vectors[:, :, ::-1][..., :rank].astype(np.float32)
+    steps = np.rint(rows @ basis).astype(np.int32)
+    steps = steps.reshape(voltages, apertures * rmsd, len(angles), rank).swapaxes(2, 3)
+    # Differences along the angle, which goes last: what is often 0 then stands together.
+    high, low = np.divmod(np.diff(steps, axis=-1, prepend=0) + HALF, 2 * HALF)
+    return {
+        "high": high.astype(np.int8),
+        "low": (low - HALF).astype(np.int16),
+        "basis": basis,
+        "angle_scale": angle_scale.astype(np.float32),
+        "thickness_scale": thickness_scale.astype(np.float32),
+    }
+
+
+def _unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
+    """The coefficients of `_packed`, in falling order."""
+    steps = arrays["high"] * np.int32(2 * HALF) + arrays["low"]
+    steps = np.cumsum(steps, axis=-1, dtype=np.int32).astype(np.float32)
+    voltages, _, rank, angles = steps.shape
+    x = _both(apertures, rmsd) @ (steps * arrays["angle_scale"][:, None, None]).reshape(
+        voltages, apertures * rmsd, -1
+    )
+    basis = (arrays["basis"] * arrays["thickness_scale"][:, :, None]).swapaxes(1, 2)
+    x = x.reshape(voltages, -1, rank, angles).swapaxes(2, 3) @ basis[:, None]
+    np.maximum(x, 0, out=x)
+    np.maximum.accumulate(x[:, :, ::-1], axis=2, out=x[:, :, ::-1])
+    return x.reshape(voltages, apertures, rmsd, angles, -1)
+
+
+def _both(apertures: int, rmsd: int) -> np.ndarray:
+    """Matrix from cosines of aperture and rmsd to values."""
+    return np.kron(_cosines(apertures), _cosines(rmsd)).astype(np.float32)
+
+
+def _cosines(size: int) -> np.ndarray:
+    """The orthonormal cosine transform's matrix: one cosine a column."""
+    x = (np.arange(size)[:, None] + 0.5) * np.arange(size) * np.pi / size
+    matrix = np.cos(x) * np.sqrt(2 / size)
+    matrix[:, 0] /= np.sqrt(2)
+    return matrix

@@ -1,0 +1,104 @@
+"""How far a surrogate is off, judged by simulations that it was not trained on."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.settings import VECTOR_ORDER
+
+FORMAT = "ppiscs-jax checks 1"
+MEAN_OVER_RMS = 0.8
+"""Mean size of an error over its root mean square, for normally distributed errors."""
+
+WIDE_MRAD = 20.0
+"""Detectors at least so wide are scored apart from narrower ones."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Simulated curves, several detectors of each simulation.
+
+    Attributes:
+        x: settings in the order and units of `Settings.to_vector`.
+        ppiscs: curves [Å²], NaN beyond the largest thickness.
+        standard_error: of ppiscs [Å²].
+        about: how they were made, as text.
+    """
+
+    x: Float[np.ndarray, "simulations detectors 9"]
+    ppiscs: Float[np.ndarray, "simulations detectors n"]
+    standard_error: Float[np.ndarray, "simulations detectors n"]
+    about: str = ""
+
+    @property
+    def wide(self) -> np.ndarray:
+        """Which detectors are at least WIDE_MRAD wide, (simulations, detectors)."""
+        return self.x[..., 7] - self.x[..., 6] >= WIDE_MRAD
+
+
+def score(
+    predicted: Float[np.ndarray, "*curves n"],
+    ppiscs: Float[np.ndarray, "*curves n"],
+    standard_error: Float[np.ndarray, "*curves n"],
+) -> Float[np.ndarray, "*curves"]:
+    """An estimate of each curve's L1n without the noise of the simulations it is compared with.
+
+    0.8 √(mean over n of error² − standard error², not below 0) / max PPISCS.
+    """
+    excess = np.nanmean((predicted - ppiscs) ** 2 - standard_error**2, axis=-1)
+    return MEAN_OVER_RMS * np.sqrt(np.maximum(excess, 0)) / np.nanmax(ppiscs, axis=-1)
+
+
+def evaluate(
+    predict: Callable[[np.ndarray], np.ndarray], checks: Checks
+) -> Float[np.ndarray, "simulations detectors"]:
+    """Scores of a surrogate; `predict` takes (…, 9) and gives (…, n), as `ppiscs_jax.predict`."""
+    predicted = np.asarray(predict(checks.x), dtype=float)
+    return score(predicted, checks.ppiscs, checks.standard_error)
+
+
+def save_checks(path: str | Path, checks: Checks) -> None:
+    """Write checks to a .npz file, whole or not at all.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    if problem := output_problem(path, (".npz",)):
+        raise InputError(problem)
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            format=np.array(FORMAT),
+            about=np.array(checks.about),
+            units=np.array(f"x: {', '.join(VECTOR_ORDER)}; ppiscs, standard_error: Å²"),
+            x=checks.x.astype(np.float64),
+            ppiscs=checks.ppiscs.astype(np.float32),
+            standard_error=checks.standard_error.astype(np.float16),
+        )
+
+
+def load_checks(path: str | Path) -> Checks:
+    """Checks from a file of `save_checks`.
+
+    Raises:
+        InputError: the file holds no checks, or is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if str(arrays["format"]) != FORMAT:
+                raise InputError(f"{path}: its format is {arrays['format']}, not {FORMAT}")
+            numbers = {n: arrays[n].astype(float) for n in ("x", "ppiscs", "standard_error")}
+            return Checks(**numbers, about=str(arrays["about"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a file of checks ({error})") from error

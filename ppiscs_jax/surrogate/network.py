@@ -1,0 +1,64 @@
+"""A network of the paper's kind, used as a surrogate."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.surrogate.densenet import DenseNet, Params
+from ppiscs_jax.surrogate.published import load_published
+from ppiscs_jax.surrogate.ranges import TrainedRange
+
+TRAINED = TrainedRange(
+    specimens=tuple(
+        (ELEMENTS[element].atomic_number, ZONE_AXES[zone].code)
+        for element in ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au", "Pb")
+        for zone in ("110", "100")
+    ),
+    limits={
+        "voltage_kv": (60, 300),
+        "c30_mm": (-1e-3, 1e-3),
+        "c10_angstrom": (-100, 100),
+        "convergence_mrad": (17.5, 35.5),
+        "inner_mrad": (17.5, 240),
+        "outer_mrad": (27.5, 250),
+        "rmsd_angstrom": (0.075, 0.15),
+    },
+)
+"""Table 1 of the paper. Its voltages are 60, 80, 100, 120, 200 and 300 kV."""
+
+THICKEST_100 = 61
+"""Largest thickness of [100] that the paper simulated."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class NetworkModel:
+    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`."""
+
+    params: Params
+    network: DenseNet = field(metadata={"static": True})
+
+    def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+        """PPISCS [Å²] at 1, 2, … atoms; NaN for what was not trained."""
+        curve = self.network.apply({"params": self.params}, jnp.asarray(x, jnp.float32))
+        too_thick = jnp.arange(curve.shape[-1]) >= THICKEST_100
+        known = TRAINED.holds(x) & ~(too_thick & (x[1] == ZONE_AXES["100"].code))
+        return jnp.where(known, curve, jnp.nan)
+
+    def trained_range(self) -> TrainedRange:
+        """The paper's."""
+        return TRAINED
+
+
+def read_network(path: str | Path) -> NetworkModel:
+    """A network from a .mat file of the published format.
+
+    Raises:
+        InputError, FileNotFoundError: as `load_published`.
+    """
+    network, params = load_published(path)
+    return NetworkModel(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params), network)

@@ -1,0 +1,191 @@
+"""Predict curves with the shipped surrogates."""
+
+import warnings
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ppiscs_jax.errors import InputError, as_numbers, choice_problem
+from ppiscs_jax.kernel import Curve
+from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.additive_file import load_additive
+from ppiscs_jax.surrogate.ranges import TrainedRange
+
+ADDITIVE = "additive"
+WEIGHTS = {ADDITIVE: "additive.npz"}
+"""Files of the shipped surrogates, in the folder `weights`."""
+
+Outside = Literal["warn", "raise"]
+MOST_NAMED = 5
+"""Rows that a warning or an error names."""
+
+
+class Surrogate(Protocol):
+    """What stands in for the simulator: a pytree with these methods."""
+
+    def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+        """PPISCS [Å²] at 1, 2, … atoms, for the nine numbers of `Settings.to_vector`."""
+
+    def trained_range(self) -> TrainedRange:
+        """What it was made for."""
+
+
+class OutsideTrainedRangeWarning(UserWarning):
+    """Some settings are outside what a surrogate was made for; their curves are NaN."""
+
+
+@cache
+def load_surrogate(name: str = ADDITIVE) -> AdditiveModel:
+    """A surrogate that comes with the package; read once.
+
+    Args:
+        name: "additive".
+
+    Returns:
+        A pytree with the methods `curve`, `beyond`, `standard_error`, …, to which jit, vmap and
+        grad apply.
+
+    Raises:
+        InputError: there is no such surrogate.
+    """
+    if problem := choice_problem("name", name, WEIGHTS):
+        raise InputError(problem)
+    with as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]) as path:
+        return load_additive(path)
+
+
+def read_surrogate(name: str) -> Surrogate:
+    """A surrogate by its name, or from a file: .npz of `save_additive`, .mat as published.
+
+    Raises:
+        InputError, FileNotFoundError: there is no such surrogate, or the file holds none.
+    """
+    if Path(name).suffix.lower() == ".mat":
+        from ppiscs_jax.surrogate.network import read_network  # Flax is slow to import
+
+        return read_network(name)
+    return load_additive(name) if Path(name).suffix.lower() == ".npz" else load_surrogate(name)
+
+
+def predict(
+    x: Settings | Float[Array, "*batch 9"] | Any,
+    *,
+    surrogate: Surrogate | None = None,
+    outside: Outside = "warn",
+) -> np.ndarray | Float[Array, "*batch n"]:
+    """PPISCS [Å²] against thickness, predicted.
+
+    Args:
+        x: settings, or the nine numbers of `Settings.to_vector`, (…, 9).
+        surrogate: from `load_surrogate`. Default: the additive one.
+        outside: what to do where a row lies outside of what the surrogate was made for: its
+            curve is NaN, and there is a warning ("warn"), or all is refused ("raise").
+
+    Returns:
+        Curves (…, 87) at 1, 2, … atoms; NaN for thicknesses that were not simulated. Inside
+        jit, grad or vmap, x being traced, a JAX array, and no warning.
+
+    Raises:
+        InputError: x has another shape, holds what is no finite number, or inner angles that
+            are not below outer ones; a row is outside and `outside` is "raise".
+    """
+    model = load_surrogate() if surrogate is None else surrogate
+    if isinstance(x, jax.core.Tracer):
+        return _batch(model, x.reshape(-1, 9)).reshape(*x.shape[:-1], -1)
+    if problem := choice_problem("outside", outside, ("warn", "raise")):
+        raise InputError(problem)
+    rows = as_rows(x)
+    _judge(model, rows.reshape(-1, 9), outside)
+    if rows.ndim == 1:
+        return np.asarray(_one(model, jnp.asarray(rows, jnp.float32)))
+    curves = _batch(model, jnp.asarray(rows.reshape(-1, 9), jnp.float32))
+    return np.asarray(curves).reshape(*rows.shape[:-1], -1)
+
+
+def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None) -> Curve:
+    """PPISCS against thickness with standard errors, as `ppiscs_jax.simulate` gives it.
+
+    Raises:
+        InputError: the settings are outside of what the surrogate was made for.
+    """
+    model = load_surrogate() if surrogate is None else surrogate
+    curve = predict(settings, surrogate=model, outside="raise")
+    error = np.asarray(_error(model, jnp.asarray(settings.to_vector(), jnp.float32)))
+    known = np.isfinite(curve)
+    return Curve(
+        n_atoms=np.flatnonzero(known) + 1,
+        ppiscs=curve[known].astype(float),
+        standard_error=error[known].astype(float),
+        settings=settings,
+        seed=0,
+        waves=0,
+        batches=0,
+        model=ADDITIVE if surrogate is None else "given",
+    )
+
+
+@jax.jit
+def _error(model: AdditiveModel, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+    return model.standard_error(x)
+
+
+@jax.jit
+def _one(model: Surrogate, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+    return model.curve(x)
+
+
+@jax.jit
+def _batch(model: Surrogate, x: Float[Array, "batch 9"]) -> Float[Array, "batch n"]:
+    if jax.default_backend() == "cpu":
+        # XLA gathers slowly there: one after the other is five times faster.
+        return jax.lax.map(model.curve, x)
+    return jax.vmap(model.curve)(x)
+
+
+def as_rows(x: Settings | Any) -> np.ndarray:
+    """Settings as the nine numbers, or the numbers checked.
+
+    Raises:
+        InputError: they are no settings.
+    """
+    if isinstance(x, Settings):
+        return x.to_vector()
+    order = ", ".join(VECTOR_ORDER)
+    rows = as_numbers("x", x, (*(None,) * (np.ndim(x) - 1), 9), order)
+    flat = rows.reshape(-1, 9)
+    problems = []
+    if len(bad := np.flatnonzero(~np.all(np.isfinite(flat), axis=1))):
+        problems.append(f"x: {_named(bad)} must be finite numbers")
+    if len(bad := np.flatnonzero(flat[:, 6] >= flat[:, 7])):
+        problems.append(f"x: {_named(bad)} inner_mrad must be below outer_mrad")
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
+    """Warn of rows outside the trained range, or refuse them."""
+    problems = [
+        f"{field}: {_named(bad)} must be {allowed}"
+        for field, allowed, inside in model.trained_range().judge(rows)
+        if len(bad := np.flatnonzero(~inside))
+    ]
+    if not problems:
+        return
+    if outside == "raise":
+        raise InputError(problems)
+    message = "outside the trained range, predicted as NaN: " + "; ".join(problems)
+    warnings.warn(message, OutsideTrainedRangeWarning, stacklevel=3)
+
+
+def _named(rows: np.ndarray) -> str:
+    """`row 3, 5`, the first few."""
+    more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+    return f"row {', '.join(map(str, rows[:MOST_NAMED]))}{more}:"

@@ -1,0 +1,53 @@
+"""What a surrogate was made for, and which settings lie outside of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER
+
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class TrainedRange:
+    """Specimens and numbers that a surrogate was made for.
+
+    Attributes:
+        specimens: (atomic number, zone axis's code) of each.
+        limits: smallest and largest value of fields of `Settings`, in their units.
+    """
+
+    specimens: tuple[tuple[int, int], ...]
+    limits: dict[str, tuple[float, float]]
+
+    def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
+        """Whether settings keep to it; for use inside jit."""
+        specimens = jnp.asarray(self.specimens)
+        inside = [jnp.any(jnp.all(specimens == x[:2], axis=1))]
+        for field, (low, high) in self.limits.items():
+            value, slack = x[VECTOR_ORDER.index(field)], ROUNDING * abs(high)
+            inside.append((value >= low - slack) & (value <= high + slack))
+        return jnp.all(jnp.stack(inside))
+
+    def judge(self, rows: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+        """For each field: what is allowed, and which rows (…, 9) keep to it."""
+        known = np.zeros(len(rows), dtype=bool)
+        for number, code in self.specimens:
+            known |= (rows[:, 0] == number) & (rows[:, 1] == code)
+        yield "element and zone_axis", f"one of {self.names()}", known
+        for field, (low, high) in self.limits.items():
+            value, slack = rows[:, VECTOR_ORDER.index(field)], ROUNDING * abs(high)
+            unit = RANGES[field][2]
+            inside = (value >= low - slack) & (value <= high + slack)
+            yield field, f"{low:g} to {high:g} {unit}", inside
+
+    def names(self) -> str:
+        """The specimens, as text."""
+        symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
+        zones = {z.code: z.name for z in ZONE_AXES.values()}
+        return ", ".join(f"{symbols[number]} [{zones[code]}]" for number, code in self.specimens)

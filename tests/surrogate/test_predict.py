@@ -1,0 +1,132 @@
+"""The shipped surrogate: what comes in, what goes out, and that it is the committed data."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ppiscs_jax import InputError, Settings, load_surrogate, predict
+from ppiscs_jax.dataset.kernels import load_kernels
+from ppiscs_jax.surrogate.predict import (
+    OutsideTrainedRangeWarning,
+    predict_curve,
+    read_surrogate,
+)
+
+KERNELS = Path(__file__).parents[2] / "experiments" / "dataset" / "kernels"
+
+GOLD = np.array([79.0, 0, 300, 0, 0, 20, 60, 200, 0.085])
+PLATINUM = np.array([78.0, 1, 200, 0, 0, 25, 45, 160, 0.1])
+
+
+def test_shapes():
+    """(…, 9) to (…, 87), each row as if alone; settings and lists of numbers serve as well."""
+    both = predict(np.array([[GOLD, PLATINUM], [PLATINUM, GOLD]]))
+    assert both.shape == (2, 2, 87)
+    np.testing.assert_allclose(both[0, 0], predict(GOLD), rtol=1e-5)
+    np.testing.assert_array_equal(both[0], both[1, ::-1])
+    np.testing.assert_array_equal(predict(Settings.from_vector(GOLD)), predict(GOLD.tolist()))
+    assert predict(GOLD).dtype == np.float32
+
+
+def test_thickness():
+    """[110] up to 87 atoms, [100] up to 61: NaN beyond."""
+    assert np.all(np.isfinite(predict(GOLD)))
+    assert np.flatnonzero(np.isnan(predict(PLATINUM))).tolist() == list(range(61, 87))
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("Au_110", 5e-3), ("Pt_100", 5e-3)])
+def test_it_is_the_data(name, tolerance):
+    """Near the kernels that it was fitted to: 2e-3 of noise, smoothed over five rmsd, at most."""
+    kernels = load_kernels(KERNELS / f"{name}.h5")
+    for kernel in list(kernels.values())[::7]:
+        for aperture, inner, outer in ((17.5, 60, 200), (28.5, 45, 160), (35.5, 80, 120)):
+            curve = kernel.curve(aperture, inner, outer)
+            ours = predict(curve.settings)[: len(curve.ppiscs)]
+            assert np.max(abs(ours - curve.ppiscs)) < tolerance * curve.ppiscs.max()
+
+
+def test_rows_outside_are_told_one_by_one():
+    rows = np.array([GOLD, GOLD, PLATINUM, GOLD])
+    rows[1, 0], rows[3, 5] = 26, 40
+    with pytest.warns(OutsideTrainedRangeWarning, match=r"row 1: .*convergence_mrad: row 3: must"):
+        curves = predict(rows)
+    assert np.isnan(curves).all(axis=1).tolist() == [False, True, False, True]
+    with pytest.raises(InputError, match=r"row 3: must be 17\.5 to 35\.5 mrad"):
+        predict(rows, outside="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict(rows[[0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (GOLD[:8], "must be 9 numbers"),
+        ("gold", "must be 9 numbers|must be numbers"),
+        (np.where(np.arange(9) == 5, np.nan, GOLD), "row 0: must be finite"),
+        (np.where(np.arange(9) == 6, 200, GOLD), "inner_mrad must be below outer_mrad"),
+    ],
+)
+def test_bad_input(x, said):
+    with pytest.raises(InputError, match=said):
+        predict(x)
+
+
+def test_bad_choices():
+    with pytest.raises(InputError, match="outside = 'ignore'"):
+        predict(GOLD, outside="ignore")
+    with pytest.raises(InputError, match="name = 'best': must be one of additive"):
+        load_surrogate("best")
+    with pytest.raises(FileNotFoundError):
+        read_surrogate("none.npz")
+
+
+def test_inside_jax():
+    """jit, grad and vmap go through `predict`; 10,000 settings at once; no retrace."""
+    traces = []
+
+    @jax.jit
+    def thickest(x):
+        traces.append(None)
+        return predict(x)[60]
+
+    for voltage in (300.0, 200.0, 250.0):
+        thickest(jnp.asarray(GOLD).at[2].set(voltage))
+    assert len(traces) == 1
+    slope = jax.grad(thickest)(jnp.asarray(GOLD))
+    assert slope[6] < 0 < slope[8]
+    many = jnp.tile(jnp.asarray(GOLD), (10_000, 1))
+    many = many.at[:, 6].set(jnp.linspace(40, 120, 10_000))
+    curves = jax.jit(predict)(many)
+    assert curves.shape == (10_000, 87)
+    assert bool(jnp.all(jnp.diff(curves[:, 60]) < 0))
+    alone = jax.vmap(load_surrogate().curve)(many[:3])
+    np.testing.assert_allclose(alone, curves[:3], rtol=1e-4)
+
+
+def test_curve_with_errors():
+    """Errors of a per mille or so, and what is told of the curve."""
+    curve = predict_curve(Settings.from_vector(PLATINUM))
+    assert len(curve.n_atoms) == len(curve.ppiscs) == 61
+    relative = curve.standard_error / curve.ppiscs.max()
+    assert 2e-4 < relative[-1] < 5e-3
+    assert curve.model == "additive"
+    low, high = curve.interval(0.95)
+    np.testing.assert_allclose(high - low, 2 * 1.96 * curve.standard_error, rtol=1e-3)
+    with pytest.raises(InputError, match="voltage_kv"):
+        predict_curve(Settings.from_vector(np.where(np.arange(9) == 2, 40, PLATINUM)))
+
+
+def test_no_flax_for_a_prediction():
+    code = (
+        "import ppiscs_jax, sys; ppiscs_jax.predict([79, 0, 300, 0, 0, 20, 60, 200, 0.085]); "
+        "print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not set(done.stdout.split()) & {"flax", "orbax", "h5py", "matplotlib", "distributed"}
