@@ -11,8 +11,8 @@ SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --python
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
-	$(BIN)/ppiscs simulate --element Au --zone 110 --voltage 300 --convergence 20 \
-		--detector 60 200 --rmsd 0.085 \
+	$(BIN)/ppiscs predict --element Au --zone 110 --voltage 300 --convergence 20 \
+		--detector 60 200 --rmsd 0.085 --check 0.5% \
 		--out output/au110_300kv.csv --plot output/au110_300kv.png
 
 test: $(VENV)/.synced-dev

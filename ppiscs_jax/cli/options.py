@@ -100,11 +100,15 @@ def output_problems(outputs: Sequence[Path], plot: Path | None) -> list[str]:
 
 
 def write_curves(
-    curves: Sequence[Curve], outputs: Sequence[Path], plot: Path | None, stderr: Console
+    curves: Sequence[Curve],
+    outputs: Sequence[Path],
+    plot: Path | None,
+    stderr: Console,
+    checks: Sequence[Curve] = (),
 ) -> None:
-    """The table to stdout, then the files."""
+    """The table to stdout, then the files; checks go into the table and the figure."""
     # The table first: it is there even if a disk fills up while files are written.
-    print_curves(curves, Console())
+    print_curves(curves, Console(), checks)
     if outputs:
         from ppiscs_jax.dataset.curves import save_curves
     for path in outputs:
@@ -112,6 +116,6 @@ def write_curves(
     if plot:
         from ppiscs_jax.plots.curves import plot_curves
 
-        plot_curves(curves, plot)
+        plot_curves(curves, plot, checks=checks)
     for path in [*outputs, *([plot] if plot else [])]:
         stderr.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -22,7 +22,13 @@ from ppiscs_jax.cli.options import (
     settings_of,
     write_curves,
 )
+from ppiscs_jax.cli.simulate import simulated
+from ppiscs_jax.dataset.settings_csv import read_settings, write_predictions
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import predict as predict_rows
+from ppiscs_jax.surrogate.predict import predict_curve
+from ppiscs_jax.units import parse_fraction
 
 
 def predict(
@@ -44,6 +50,14 @@ def predict(
             "c30_mm, c10_angstrom. The curves go to --out, one .csv.",
         ),
     ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Also simulate, to this relative standard error at every thickness, and show "
+            "both.",
+        ),
+    ] = None,
     out: Out = None,
     plot: Plot = None,
 ) -> None:
@@ -60,11 +74,11 @@ def predict(
         "convergence_mrad": convergence,
     }
     if csv is not None:
-        _predict_file(csv, outputs, [*given.values(), detector, rmsd, temperature, plot])
+        _predict_file(csv, outputs, [*given.values(), detector, rmsd, temperature, check, plot])
         return
     problems = [f"{name}: missing" for name, value in {**given, "detector": detector}.items()
                 if value is None]  # fmt: skip
-    settings = []
+    settings: list[Settings] = []
     if not problems:
         settings, problems = settings_of(
             detector or [],
@@ -75,25 +89,31 @@ def predict(
             c10_angstrom=c10,
         )
     problems += output_problems(outputs, plot)
+    relative_error = None
+    if check is not None:
+        try:
+            relative_error = parse_fraction(check, "check")
+        except InputError as bad:
+            problems += bad.problems
     if problems:
         raise InputError(problems)
 
-    from ppiscs_jax.surrogate.predict import predict_curve
-
     curves = [predict_curve(each) for each in settings]
-    write_curves(curves, outputs, plot, Console(stderr=True))
+    stderr = Console(stderr=True)
+    checks = []
+    if relative_error:
+        kernel = simulated(settings, stderr, relative_error=relative_error)
+        checks = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
+    write_curves(curves, outputs, plot, stderr, checks)
 
 
 def _predict_file(path: Path, outputs: list[Path], others: list[object]) -> None:
     """Curves of the settings in a CSV file, as another."""
-    from ppiscs_jax.dataset.settings_csv import read_settings, write_predictions
-    from ppiscs_jax.surrogate.predict import predict as predict_rows
-
     problems = output_problems(outputs, None)
     if len(outputs) != 1 or outputs[0].suffix.lower() != ".csv":
         problems.append("out: with --csv, give one .csv file")
     if any(other is not None for other in others):
-        problems.append("csv: cannot be combined with settings or --plot")
+        problems.append("csv: cannot be combined with settings, --check or --plot")
     if problems:
         raise InputError(problems)
     rows = read_settings(path)

@@ -1,7 +1,8 @@
 """`ppiscs simulate`: PPISCS against thickness for one specimen and any number of detectors."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,7 +25,7 @@ from ppiscs_jax.cli.options import (
 )
 from ppiscs_jax.cli.progress import describe, show_progress
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.kernel import largest_relative_error
+from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import scattering_kernel
 from ppiscs_jax.units import parse_fraction
@@ -75,22 +76,11 @@ def simulate(
         c30_mm=c30,
         c10_angstrom=c10,
     )
-    angles = [(s.inner_mrad, s.outer_mrad) for s in settings]
     stderr = Console(stderr=True)
-    with show_progress(stderr, describe) as progress:
-        kernel = scattering_kernel(
-            settings[0],
-            angle_edges_mrad=sorted({angle for pair in angles for angle in pair}),
-            detectors_mrad=angles,
-            n_atoms=atoms,
-            relative_error=relative_error,
-            seed=seed,
-            progress=progress,
-        )
-    curves = [kernel.curve(None, inner, outer) for inner, outer in angles]
-
+    kernel = simulated(settings, stderr, relative_error=relative_error, n_atoms=atoms, seed=seed)
+    curves = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
     write_curves(curves, outputs, plot, stderr)
-    reached = largest_relative_error(kernel, [settings[0].convergence_mrad], angles)
+    reached = largest_relative_error(kernel, [settings[0].convergence_mrad], _angles(settings))
     if not reached <= relative_error:
         stderr.print(
             f"warning: the largest relative standard error is {reached:.2%}, "
@@ -98,6 +88,23 @@ def simulate(
             markup=False,
             soft_wrap=True,
         )
+
+
+def simulated(settings: Sequence[Settings], stderr: Console, **options: Any) -> ScatteringKernel:
+    """One simulation for settings that differ in their detectors, with progress."""
+    angles = _angles(settings)
+    with show_progress(stderr, describe) as progress:
+        return scattering_kernel(
+            settings[0],
+            angle_edges_mrad=sorted({angle for pair in angles for angle in pair}),
+            detectors_mrad=angles,
+            progress=progress,
+            **options,
+        )
+
+
+def _angles(settings: Sequence[Settings]) -> list[tuple[float, float]]:
+    return [(s.inner_mrad, s.outer_mrad) for s in settings]
 
 
 def _check(

@@ -26,21 +26,23 @@ def print_table(table: Table, console: Console) -> None:
     console.print(table, crop=False)
 
 
-def print_curves(curves: Sequence[Curve], console: Console) -> None:
-    """Print n and, per detector, PPISCS ± standard error [Å²], then how they were made."""
+def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Curve] = ()) -> None:
+    """Print n and, per detector, PPISCS ± standard error [Å²], then how they were made.
+
+    Checks are the same curves made in another way, with columns of their own.
+    """
     table = Table()
     table.add_column("atoms per\ncolumn, n", justify="right", no_wrap=True)
-    for curve in curves:
+    for curve in (*curves, *checks):
         s = curve.settings
-        table.add_column(
-            f"{s.inner_mrad:g}–{s.outer_mrad:g} mrad\nPPISCS ± s.e. [Å²]",
-            justify="right",
-            no_wrap=True,
-        )
+        head = f"{s.inner_mrad:g}–{s.outer_mrad:g} mrad\nPPISCS ± s.e. [Å²]"
+        head += "" if not checks else "\nsimulated" if curve.model is None else "\npredicted"
+        table.add_column(head, justify="right", no_wrap=True)
     for i, n in enumerate(curves[0].n_atoms):
-        table.add_row(str(n), *(with_error(c.ppiscs[i], c.standard_error[i]) for c in curves))
+        values = (with_error(c.ppiscs[i], c.standard_error[i]) for c in (*curves, *checks))
+        table.add_row(str(n), *values)
     print_table(table, console)
-    for line in _caption(curves[0]):
+    for line in (*_caption(curves[0]), *(c.made_by for c in checks[:1])):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 import csv
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def read_settings(path: str | Path) -> np.ndarray:
 def _settings(columns: list[str], entries: list[str]) -> Settings:
     if len(entries) != len(columns):
         raise InputError(f"{len(entries)} entries, {len(columns)} columns")
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, entry in zip(columns, entries, strict=True):
         text = entry.strip()
         if name in ("element", "zone_axis"):

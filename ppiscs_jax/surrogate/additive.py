@@ -169,12 +169,12 @@ class AdditiveModel:
     ) -> Float[Array, "*curves n"]:
         group, known = self._group(x)
         atoms = jnp.arange(1, curves.shape[-1] + 1)
-        inside = [
+        conditions = [
             self.log_voltage.holds(jnp.log(x[2])),
             self.aperture.holds(jnp.square(x[5])),
             self.rmsd.holds(x[8]),
             jnp.all(self.angle.holds(angles_mrad)),
             known,
         ]
-        inside = jnp.all(jnp.stack(inside)) & (atoms <= self.thickest[group])
+        inside = jnp.all(jnp.stack(conditions)) & (atoms <= self.thickest[group])
         return jnp.where(inside, curves, jnp.nan)

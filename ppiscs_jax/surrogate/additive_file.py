@@ -71,18 +71,19 @@ def load_additive(path: str | Path) -> AdditiveModel:
             if str(arrays["format"]) != FORMAT:
                 raise InputError(f"{path}: its format is {arrays['format']}, not {FORMAT}")
             groups = range(len(arrays["atomic_numbers"]))
-            axes = {
+            axes: dict[str, Any] = {
                 name: SplineAxis(
                     jnp.asarray(arrays[f"{name}_knots"]), int(arrays[f"{name}_degree"])
                 )
                 for name in AXES
             }
             sizes = axes["aperture"].size, axes["rmsd"].size
+            wholes: dict[str, Any] = {name: jnp.asarray(arrays[name]) for name in WHOLE}
             scattered = [_unpacked({n: arrays[f"{n}_{g}"] for n in PARTS}, *sizes) for g in groups]
             return AdditiveModel(
                 scattered=jnp.asarray(np.stack(scattered)),
                 unscattered=jnp.asarray(arrays["unscattered"], jnp.float32),
-                **{name: jnp.asarray(arrays[name]) for name in WHOLE},
+                **wholes,
                 **axes,
             )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

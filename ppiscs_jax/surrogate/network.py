@@ -44,7 +44,7 @@ class NetworkModel:
 
     def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms; NaN for what was not trained."""
-        curve = self.network.apply({"params": self.params}, jnp.asarray(x, jnp.float32))
+        curve = jnp.asarray(self.network.apply({"params": self.params}, jnp.asarray(x, "f4")))
         too_thick = jnp.arange(curve.shape[-1]) >= THICKEST_100
         known = TRAINED.holds(x) & ~(too_thick & (x[1] == ZONE_AXES["100"].code))
         return jnp.where(known, curve, jnp.nan)

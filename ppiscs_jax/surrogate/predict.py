@@ -79,7 +79,7 @@ def predict(
     *,
     surrogate: Surrogate | None = None,
     outside: Outside = "warn",
-) -> np.ndarray | Float[Array, "*batch n"]:
+) -> Any:
     """PPISCS [Å²] against thickness, predicted.
 
     Args:
