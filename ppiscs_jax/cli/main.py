@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import ppiscs_jax
-from ppiscs_jax.cli import dataset
+from ppiscs_jax.cli import dataset, experiment
 from ppiscs_jax.cli.evaluate import evaluate
 from ppiscs_jax.cli.generate import generate
 from ppiscs_jax.cli.options import PairCommand
@@ -31,6 +31,7 @@ app.command()(generate)
 app.command()(train)
 app.command()(evaluate)
 app.add_typer(dataset.app, name="dataset", no_args_is_help=True)
+app.add_typer(experiment.app, name="experiment", no_args_is_help=True)
 
 
 def _show_version(wanted: bool) -> None:
