@@ -36,9 +36,9 @@ VOLTAGE_GAP = 0.06
 class AdditiveModel:
     """PPISCS of all groups, a group being an element and a zone axis. A pytree.
 
-    Methods are pure: jit, vmap and grad apply. They take one vector of nine numbers, and give
-    NaN for elements, zone axes and numbers outside what the model was made for, and for
-    thicknesses that were not simulated.
+    Methods are pure and compiled: jit, vmap and grad apply. They take one vector of nine
+    numbers, and give NaN for elements, zone axes and numbers outside what the model was made
+    for, and for thicknesses that were not simulated.
 
     Attributes:
         scattered: coefficients of the cross-section scattered beyond an angle, mean over the
@@ -65,21 +65,26 @@ class AdditiveModel:
     ring_edges_mrad: Float[Array, " edges"]
     voltages_kv: Float[Array, " voltages"]
 
+    @jax.jit
     def curve(self, x: Inputs) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms."""
+        x = jnp.asarray(x)
         beyond = self._coefficients(x, x[6:8])
         curve = (beyond[0] - beyond[1]) @ self.thickness
         return self._where_known(x, x[6:8], curve)
 
+    @jax.jit
     def beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
         """Cross-section scattered beyond angles [Å²]: a detector is the difference of two.
 
         All detectors of one setting for little more than the price of one. The detector among
         the nine numbers does not count.
         """
+        x, angles_mrad = jnp.asarray(x), jnp.asarray(angles_mrad)
         curves = self._coefficients(x, angles_mrad) @ self.thickness
         return self._where_known(x, angles_mrad, curves)
 
+    @jax.jit
     def sensitivity_curve(
         self, x: Inputs, edges_mrad: Float[Array, " edges"], sensitivity: Float[Array, " bins"]
     ) -> Float[Array, " n"]:
@@ -87,10 +92,12 @@ class AdditiveModel:
 
         The detector among the nine numbers does not count.
         """
+        x, edges_mrad = jnp.asarray(x), jnp.asarray(edges_mrad)
         beyond = self._coefficients(x, edges_mrad)
-        curve = sensitivity @ (beyond[:-1] - beyond[1:]) @ self.thickness
+        curve = jnp.asarray(sensitivity) @ (beyond[:-1] - beyond[1:]) @ self.thickness
         return self._where_known(x, edges_mrad, curve)
 
+    @jax.jit
     def standard_error(self, x: Inputs) -> Float[Array, " n"]:
         """Standard error of `curve` [Å²]: noise of the simulations, and of interpolating them.
 
@@ -98,6 +105,7 @@ class AdditiveModel:
         the simulations have it on average; calibrated on simulations that were not trained on.
         Errors at different thicknesses are strongly correlated.
         """
+        x = jnp.asarray(x)
         curve = self.curve(x)
         largest = jnp.max(jnp.where(jnp.isnan(curve), 0, curve))
         of_width = ((x[7] - x[6]) / REFERENCE_WIDTH_MRAD) ** WIDTH_POWER

@@ -37,11 +37,12 @@ THICKEST_100 = 61
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NetworkModel:
-    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`."""
+    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`, which is compiled."""
 
     params: Params
     network: DenseNet = field(metadata={"static": True})
 
+    @jax.jit
     def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms; NaN for what was not trained."""
         curve = jnp.asarray(self.network.apply({"params": self.params}, jnp.asarray(x, "f4")))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -104,8 +103,8 @@ def predict(
     rows = as_rows(x)
     _judge(model, rows.reshape(-1, 9), outside)
     if rows.ndim == 1:
-        return np.asarray(_one(model, jnp.asarray(rows, jnp.float32)))
-    curves = _batch(model, jnp.asarray(rows.reshape(-1, 9), jnp.float32))
+        return np.asarray(model.curve(rows.astype(np.float32)))
+    curves = _batch(model, rows.reshape(-1, 9).astype(np.float32))
     return np.asarray(curves).reshape(*rows.shape[:-1], -1)
 
 
@@ -117,7 +116,7 @@ def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None)
     """
     model = load_surrogate() if surrogate is None else surrogate
     curve = predict(settings, surrogate=model, outside="raise")
-    error = np.asarray(_error(model, jnp.asarray(settings.to_vector(), jnp.float32)))
+    error = np.asarray(model.standard_error(settings.to_vector().astype(np.float32)))
     known = np.isfinite(curve)
     return Curve(
         n_atoms=np.flatnonzero(known) + 1,
@@ -129,16 +128,6 @@ def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None)
         batches=0,
         model=ADDITIVE if surrogate is None else "given",
     )
-
-
-@jax.jit
-def _error(model: AdditiveModel, x: Float[Array, " 9"]) -> Float[Array, " n"]:
-    return model.standard_error(x)
-
-
-@jax.jit
-def _one(model: Surrogate, x: Float[Array, " 9"]) -> Float[Array, " n"]:
-    return model.curve(x)
 
 
 @jax.jit

@@ -1,0 +1,1 @@
+"""Inverse problems: fit a microscope, propagate its uncertainty, design an experiment."""
