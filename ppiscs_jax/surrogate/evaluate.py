@@ -49,9 +49,13 @@ def score(
 ) -> Float[np.ndarray, "*curves"]:
     """An estimate of each curve's L1n without the noise of the simulations it is compared with.
 
-    0.8 √(mean over n of error² − standard error², not below 0) / max PPISCS.
+    0.8 √(mean over n of error² − standard error², not below 0) / max PPISCS; NaN where nothing
+    was predicted.
     """
-    excess = np.nanmean((predicted - ppiscs) ** 2 - standard_error**2, axis=-1)
+    squares = (predicted - ppiscs) ** 2 - standard_error**2
+    known = np.isfinite(squares)
+    count = np.where(np.any(known, axis=-1), np.sum(known, axis=-1), np.nan)
+    excess = np.sum(squares, axis=-1, where=known) / count
     return MEAN_OVER_RMS * np.sqrt(np.maximum(excess, 0)) / np.nanmax(ppiscs, axis=-1)
 
 

@@ -102,8 +102,9 @@ def predict(
         raise InputError(problem)
     rows = as_rows(x)
     _judge(model, rows.reshape(-1, 9), outside)
-    if rows.ndim == 1:
-        return np.asarray(model.curve(rows.astype(np.float32)))
+    if rows.size == rows.shape[-1]:
+        curves = model.curve(rows.ravel().astype(np.float32))
+        return np.asarray(curves).reshape(*rows.shape[:-1], -1)
     curves = _batch(model, rows.reshape(-1, 9).astype(np.float32))
     return np.asarray(curves).reshape(*rows.shape[:-1], -1)
 

@@ -1,0 +1,1 @@
+"""Errors of surrogates on fresh simulations."""
