@@ -38,6 +38,7 @@ ONLY_IN = {
     "dask": "dataset",
     "distributed": "dataset",
     "orbax": "surrogate",
+    "numpyro": "inverse",
     "flax": "surrogate",
     "optax": "surrogate",
     "matplotlib": "plots",

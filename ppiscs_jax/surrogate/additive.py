@@ -142,7 +142,7 @@ class AdditiveModel:
     def _group(self, x: Inputs) -> tuple[Int[Array, ""], Bool[Array, ""]]:
         """Index of the group, and whether there is one."""
         same = (self.atomic_numbers == x[0]) & (self.zone_codes == x[1])
-        return jnp.argmax(same), jnp.any(same)
+        return jnp.argmax(same).astype(jnp.int32), jnp.any(same)
 
     def _coefficients(
         self, x: Inputs, angles_mrad: Float[Array, " angles"]
@@ -154,12 +154,13 @@ class AdditiveModel:
         a, of_aperture = self.aperture.near(squared)
         r, of_rmsd = self.rmsd.near(x[8])
         k = self.thickness.shape[0]
+        first = jnp.int32(0)
         around = jnp.einsum("i,j,k->ijk", of_voltage, of_aperture, of_rmsd)
         sizes = (1, *around.shape, self.angle.degree + 1, k)
 
         def scattered(angle: Scalar) -> Float[Array, " k"]:
             t, of_angle = self.angle.near(angle)
-            near = jax.lax.dynamic_slice(self.scattered, (group, v, a, r, t, 0), sizes)
+            near = jax.lax.dynamic_slice(self.scattered, (group, v, a, r, t, first), sizes)
             weights = jnp.einsum("ijk,t->ijkt", around, of_angle).ravel()
             return weights @ near.reshape(weights.size, k)
 
@@ -168,7 +169,7 @@ class AdditiveModel:
         low = jnp.maximum(edges[:-1], jnp.square(angles_mrad)[:, None])
         area = jnp.maximum(jnp.minimum(edges[1:], squared) - low, 0) / squared
         window = (1, len(of_voltage), len(of_rmsd), *self.unscattered.shape[3:])
-        direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, 0, 0), window)[0]
+        direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)[0]
         direct = jnp.einsum("i,j,ijrk->rk", of_voltage, of_rmsd, direct)
         return jax.vmap(scattered)(angles_mrad) + area @ direct
 

@@ -37,7 +37,7 @@ THICKEST_100 = 61
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NetworkModel:
-    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`, which is compiled."""
+    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`."""
 
     params: Params
     network: DenseNet = field(metadata={"static": True})

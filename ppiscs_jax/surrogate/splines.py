@@ -58,7 +58,7 @@ class SplineAxis:
             low, high = around[p - k + 1 : p + 1], around[p + 1 : p + k + 1]
             share = (x - low) / (high - low)
             weights = jnp.pad(weights * (1 - share), (0, 1)) + jnp.pad(weights * share, (1, 0))
-        return span - p, weights
+        return (span - p).astype(jnp.int32), weights
 
 
 def interpolating_knots(nodes: np.ndarray, degree: int) -> np.ndarray:

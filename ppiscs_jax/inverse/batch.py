@@ -1,0 +1,249 @@
+"""Thousands of fits in one call: bounded Levenberg–Marquardt, all curves side by side in JAX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy.stats.qmc import Halton
+
+from ppiscs_jax.errors import InputError, choice_problem, range_problem
+from ppiscs_jax.inverse.fit import Precision, statistics
+from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.posterior import Case, Layout, in_groups, residuals, stack
+from ppiscs_jax.inverse.problem import Measured, Problem
+
+TOLERANCE = 1e-6
+"""A fit has converged when a step promises less of the cost than this part of (1 + cost)."""
+
+PASSES = 8
+"""Times that a step is solved for, until it is known which numbers stop at the box's sides."""
+
+LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e12
+"""Beyond the largest damping single precision shows no way down."""
+
+
+@dataclass(frozen=True)
+class BatchFit:
+    """Fits of many curves; one row a curve.
+
+    Attributes:
+        names: of the free numbers.
+        estimates: shape (curves, k).
+        covariance: of the posteriors, shape (curves, k, k), as in `Fit`.
+        converged: shape (curves,).
+        iterations: shape (curves,).
+        cost: half the sum of squared `posterior.residuals`, shape (curves,).
+        chi_squared, dof, p_value: as in `Fit`, shape (curves,).
+        at_bound: which estimates are at a bound, shape (curves, k).
+        without_effect: numbers that the curve does not depend on, shape (curves, k): they are as
+            stated, and not identifiable.
+    """
+
+    names: tuple[str, ...]
+    estimates: Float[np.ndarray, "curves k"]
+    covariance: Float[np.ndarray, "curves k k"]
+    converged: Bool[np.ndarray, " curves"]
+    iterations: Int[np.ndarray, " curves"]
+    cost: Float[np.ndarray, " curves"]
+    chi_squared: Float[np.ndarray, " curves"]
+    dof: Int[np.ndarray, " curves"]
+    p_value: Float[np.ndarray, " curves"]
+    at_bound: Bool[np.ndarray, "curves k"]
+    without_effect: Bool[np.ndarray, "curves k"]
+
+    @property
+    def standard_errors(self) -> Float[np.ndarray, "curves k"]:
+        """Of the estimates."""
+        return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+
+
+def fit_batch(
+    forward: Forward,
+    problems: Problem | Sequence[Problem],
+    measured: Sequence[Measured],
+    *,
+    starts: int = 1,
+    max_iterations: int = 100,
+    precision: Precision = "double",
+    at_once: int = 64,
+) -> BatchFit:
+    """Fit many measured curves by the same bounded least squares as `fit`.
+
+    Levenberg–Marquardt steps in units of the prior's widths; numbers that a step would carry out
+    of the box stop at its side, and the others follow.
+
+    Args:
+        forward: the forward model. Compiled once: pass the same function again, not a new one.
+        problems: one for all curves, or one for each, all with the same free numbers.
+        measured: the curves, all with standard errors, or all with doses, or all without.
+        starts: fits of each curve, of which the best is kept: the first from what is stated, the
+            others from Halton's points between the bounds.
+        max_iterations: of each fit.
+        precision: as in `fit`.
+        at_once: curves worked on side by side, as long as the slowest takes; a GPU likes more.
+
+    Raises:
+        InputError: naming all curves and settings that do not fit together, before any fit.
+    """
+    complaints = [
+        range_problem("starts", starts, 1, 10**4, "", whole=True),
+        range_problem("max_iterations", max_iterations, 1, 10**6, "", whole=True),
+        range_problem("at_once", at_once, 1, 10**6, "", whole=True),
+        choice_problem("precision", precision, ("double", "single")),
+    ]
+    if any(complaints):
+        raise InputError(c for c in complaints if c)
+    with jax.enable_x64(precision == "double"):
+        layout, cases = stack(forward, problems, measured)
+        rows = jax.tree.map(lambda a: np.repeat(a, starts, axis=0), cases)
+        found = in_groups(
+            partial(_solve, forward, layout, max_iterations),
+            (rows, _starts(cases, starts)),
+            at_once,
+        )
+    costs = np.sum(np.asarray(found.best.residual, float) ** 2, axis=1).reshape(-1, starts) / 2
+    costs = np.where(np.isnan(costs), np.inf, costs)
+    winners = np.argmin(costs, axis=1) + starts * np.arange(len(costs))
+    found = jax.tree.map(lambda a: a[winners], found)
+    found_at, residual, slopes = (np.asarray(a, float) for a in found.best)
+    jacobian = slopes / cases.prior_width[:, None, :]
+    told = statistics(layout, cases, found_at, residual, jacobian)
+    names = (problems if isinstance(problems, Problem) else problems[0]).names
+    return BatchFit(
+        names=names,
+        estimates=np.where(told.without_effect, cases.stated, found_at),
+        converged=found.converged,
+        iterations=found.iterations,
+        cost=costs.min(axis=1),
+        **told._asdict(),
+    )
+
+
+def _starts(cases: Case, starts: int) -> Float[np.ndarray, "starts_of_curves k"]:
+    """Where the fits of each curve start, one after another."""
+    points = Halton(cases.stated.shape[1], scramble=False).random(starts)
+    between = cases.low[:, None] + points * (cases.high - cases.low)[:, None]
+    between[:, 0] = cases.stated
+    return between.reshape(-1, points.shape[1])
+
+
+class _Point(NamedTuple):
+    """Residuals at some free numbers, and their slopes in units of the prior's widths."""
+
+    free: Float[Array, " k"]
+    residual: Float[Array, " n_plus_k"]
+    jacobian: Float[Array, "n_plus_k k"]
+
+
+class _State(NamedTuple):
+    """Where one fit is."""
+
+    best: _Point
+    damping: Float[Array, ""]
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _solve(forward, layout, max_iterations, cases_and_starts):
+    return jax.vmap(partial(_levenberg_marquardt, forward, layout, max_iterations))(
+        *cases_and_starts
+    )
+
+
+def _levenberg_marquardt(
+    forward: Forward,
+    layout: Layout,
+    max_iterations: Int[Array, ""],
+    case: Case,
+    start: Float[Array, " k"],
+) -> _State:
+    """One fit."""
+
+    def linearised(free: Float[Array, " k"]) -> _Point:
+        def at(steps):
+            residual = residuals(forward, layout, case, free + case.prior_width * steps)
+            return residual, residual
+
+        jacobian, residual = jax.jacfwd(at, has_aux=True)(jnp.zeros_like(free))
+        return _Point(free, residual, jacobian)
+
+    def iterate(state: _State) -> _State:
+        best, damping = state.best, state.damping
+        below, above = ((b - best.free) / case.prior_width for b in (case.low, case.high))
+        q, r = jnp.linalg.qr(best.jacobian)
+        step, promised, left = _bounded_step(r, q.T @ best.residual, damping, below, above)
+        new = linearised(jnp.clip(best.free + case.prior_width * step, case.low, case.high))
+        cost, new_cost = (jnp.sum(point.residual**2) / 2 for point in (best, new))
+        better = new_cost < cost  # not if NaN
+        kept = jnp.where(better, (cost - new_cost) / promised, 0)
+        factor = jnp.select([kept > 0.75, kept > 0.25, better], [0.1, 1.0, 5.0], 10.0)
+        return _State(
+            jax.tree.map(partial(jnp.where, better), new, best),
+            jnp.maximum(damping * factor, LEAST_DAMPING),
+            state.iterations + 1,
+            left <= TOLERANCE * (1 + cost),
+        )
+
+    def unfinished(state: _State) -> Bool[Array, ""]:
+        going = ~state.converged & (state.iterations < max_iterations)
+        return going & (state.damping < MOST_DAMPING)
+
+    first = _State(linearised(start), jnp.ones(()), jnp.array(0), jnp.array(False))
+    return jax.lax.while_loop(unfinished, iterate, first)
+
+
+def _bounded_step(
+    r: Float[Array, "k k"],
+    along: Float[Array, " k"],
+    damping: Float[Array, ""] | float,
+    below: Float[Array, " k"],
+    above: Float[Array, " k"],
+) -> tuple[Float[Array, " k"], Float[Array, ""], Float[Array, ""]]:
+    """A damped step inside the box below ≤ step ≤ above, and two savings of cost.
+
+    The Jacobian is Q r, and along = Qᵀ residual. Numbers at a side of the box that would leave
+    it are held; those that the others would carry out go as far as the side, and the others are
+    solved for again. The savings are what this step promises, and what one without damping and
+    sides does: nothing, at a minimum in the box.
+    """
+    slope = r.T @ along
+    unit = jnp.eye(len(slope))
+
+    def solved(held, held_at, damping):
+        moved = jnp.where(held, held_at, 0)
+        rows = jnp.concatenate([r, jnp.sqrt(damping) * unit])
+        # A held number's column is replaced by one of its own.
+        rows = jnp.concatenate([jnp.where(held, 0, rows), jnp.where(held, unit, 0)])
+        right = jnp.concatenate([-(along + r @ moved), jnp.zeros(2 * len(slope))])
+        q, triangle = jnp.linalg.qr(rows)
+        return moved + jax.scipy.linalg.solve_triangular(triangle, q.T @ right)
+
+    def saving(step):
+        change = r @ step
+        return -jnp.dot(change, along + change / 2)
+
+    def leaving(slope):
+        return ((below >= 0) & (slope > 0)) | ((above <= 0) & (slope < 0))
+
+    at = jnp.zeros_like(slope)
+    # Once the others have moved, some that were held may want to go back inside.
+    moved = solved(leaving(slope), at, LEAST_DAMPING)
+    held = leaving(slope + r.T @ (r @ moved))
+    undamped = solved(held, at, LEAST_DAMPING)
+
+    def again(_, held_at):
+        held, at = held_at
+        step = solved(held, at, damping)
+        inside = jnp.clip(step, below, above)
+        pull = slope + r.T @ (r @ step) + damping * step
+        outward = jnp.where(inside >= above, pull < 0, pull > 0)
+        return (held & outward) | (step != inside), inside
+
+    _, at = jax.lax.fori_loop(0, PASSES, again, (held, at))
+    return at, saving(at), saving(undamped)

@@ -1,0 +1,283 @@
+"""The posterior of a problem and its measured curve, as residuals whose squares add up to it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Measured, Problem
+
+SMALLEST_COUNTS = 1e-6
+"""Expected numbers of electrons are at least this, so that their likelihood exists."""
+
+ASSUMED_ERROR = 1e-3
+"""Where errors are not known, residuals are in units of this part of the largest value."""
+
+UNITS_OF_AREA = {
+    "nm²": 1e-2,
+    "pm²": 1e4,
+    "cm²": 1e-16,
+    "m²": 1e-20,
+    "megabarn": 1e2,
+    "kilobarn": 1e5,
+    "barn": 1e8,
+}
+"""1 Å² in other units."""
+
+SUSPECT_FACTOR = 2.0
+"""Curves this near to the stated one in another unit are taken to be in that unit."""
+
+
+class Layout(NamedTuple):
+    """What the residuals' form depends on: which of `NUMBERS` are free, and the noise."""
+
+    free: tuple[int, ...]
+    poisson: bool
+    errors_known: bool
+
+
+class Case(NamedTuple):
+    """A problem with its measured curve, as arrays; a pytree. Stacked along the first axis.
+
+    Attributes:
+        numbers: all numbers as stated, (11,).
+        stated, low, high, prior_precision, prior_width: of what is free, (k,).
+        values: what was measured [Å²], (n,), 0 in gaps.
+        scale: what makes residuals of unit variance, (n,), 0 in gaps: 1 / standard error; for
+            Poisson noise the dose.
+    """
+
+    numbers: Float[Array, "*cases 11"]
+    stated: Float[Array, "*cases k"]
+    low: Float[Array, "*cases k"]
+    high: Float[Array, "*cases k"]
+    prior_precision: Float[Array, "*cases k"]
+    prior_width: Float[Array, "*cases k"]
+    values: Float[Array, "*cases n"]
+    scale: Float[Array, "*cases n"]
+
+
+def predicted(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]):
+    """The curve to be measured, gain and offset included [Å²], shape (n,), for free numbers."""
+    numbers = jnp.asarray(case.numbers).at[jnp.array(layout.free)].set(free)
+    gain, offset = numbers[9:]
+    return gain * forward(numbers[:9]) + offset
+
+
+def residuals(
+    forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]
+) -> Float[Array, " n_plus_k"]:
+    """Residuals whose squares add up to −2 log posterior, but for a constant and the bounds.
+
+    Those of the n thicknesses (0 in gaps), then of the k priors (0 without). With standard
+    errors, (predicted − measured) / error; with a dose, signed roots of the Poisson deviance, so
+    that the sum of squares is least exactly where the likelihood is greatest.
+    """
+    there = case.scale > 0
+    model = jnp.where(there, predicted(forward, layout, case, free), 0)
+    if layout.poisson:
+        expected = jnp.where(there, jnp.maximum(case.scale * model, SMALLEST_COUNTS), 1)
+        of_data = deviance_residual(expected, jnp.where(there, case.scale * case.values, 1))
+    else:
+        of_data = case.scale * (model - case.values)
+    return jnp.concatenate([of_data, case.prior_precision * (free - case.stated)])
+
+
+@jax.custom_jvp
+def deviance_residual(
+    expected: Float[Array, "*shape"], counted: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Signed root of the Poisson deviance 2 (s ln(s/μ) − s + μ), positive where μ > s.
+
+    Differentiable in the expected number μ > 0 also where it meets the counted s ≥ 0.
+    """
+    return (expected - counted) * jnp.sqrt(_curvature(expected, counted) / expected)
+
+
+@deviance_residual.defjvp
+def _deviance_jvp(primals, tangents):
+    expected, counted = primals
+    # Half the deviance's slope is 1 − s/μ; divided by the residual, the zeros cancel.
+    slope = 1 / jnp.sqrt(expected * _curvature(expected, counted))
+    return deviance_residual(expected, counted), slope * tangents[0]
+
+
+def _curvature(expected, counted):
+    """Deviance × μ / (s − μ)², 1 where they meet: by its series near there."""
+    t = (counted - expected) / expected
+    small = jnp.abs(t) < 0.1
+    away = jnp.where(small, 1.0, t)
+    full = 2 * (jax.scipy.special.xlog1py(1 + away, away) - away) / away**2
+    series = sum(2 * (-t) ** i / ((i + 1) * (i + 2)) for i in range(7))
+    return jnp.where(small, series, full)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _log_posteriors(forward, layout, case, free):
+    return jax.vmap(lambda f: -jnp.sum(residuals(forward, layout, case, f) ** 2) / 2)(free)
+
+
+def log_posteriors(
+    forward: Forward, layout: Layout, case: Case, free: Float[np.ndarray, "draws k"]
+) -> Float[np.ndarray, " draws"]:
+    """Log posterior densities, but for a constant, of values of the free numbers in the bounds."""
+    return in_groups(partial(_log_posteriors, forward, layout, case), free, at_once=256)
+
+
+def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
+    """A jitted, vmapped function of all rows of a pytree, some at a time, as numpy arrays.
+
+    Groups are filled up with copies of the last row, so that few shapes are ever compiled.
+    """
+    n = len(jax.tree.leaves(rows)[0])
+    size = min(at_once, 1 << (n - 1).bit_length())
+    groups = [np.minimum(np.arange(i, i + size), n - 1) for i in range(0, n, size)]
+    # JAX works on the next group while this one is fetched.
+    results = [function(jax.tree.map(lambda a, at=at: np.asarray(a)[at], rows)) for at in groups]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
+
+
+@partial(jax.jit, static_argnums=0)
+def _curves(forward, vectors):
+    return jax.vmap(forward)(vectors)
+
+
+def curves(
+    forward: Forward, vectors: Float[np.ndarray, "points 9"], at_once: int = 256
+) -> Float[np.ndarray, "points n"]:
+    """Curves [Å²] of many settings, not too many at a time, to save memory."""
+    return in_groups(partial(_curves, forward), vectors, at_once)
+
+
+def stack(
+    forward: Forward, problems: Problem | Sequence[Problem], measured: Sequence[Measured]
+) -> tuple[Layout, Case]:
+    """Problems and measured curves as arrays, checked against the forward model.
+
+    Args:
+        forward: the forward model.
+        problems: one for all curves, or one for each, all with the same free numbers.
+        measured: the curves, all with standard errors, or all with doses, or all without.
+
+    Raises:
+        InputError: naming curves that do not fit together, thicknesses or bounds at which the
+            forward model gives nothing, units that are not Å², priors without errors to weigh
+            them against.
+    """
+    each = [problems] * len(measured) if isinstance(problems, Problem) else list(problems)
+    noises = {(m.standard_error is not None, m.dose_per_angstrom2 is not None) for m in measured}
+    complaints = []
+    if not measured:
+        complaints.append("measured: there are no curves")
+    if len(each) != len(measured):
+        complaints.append(f"problems: {len(each)} for {len(measured)} curves; give one for each")
+    if len({p.names for p in each}) > 1:
+        complaints.append("problems: must all have the same free numbers")
+    if len(noises) > 1:
+        complaints.append("measured: all with standard errors, or all with doses, or all without")
+    if complaints:
+        raise InputError(complaints)
+    with_errors, poisson = noises.pop()
+    layout = Layout(
+        tuple(NUMBERS.index(name) for name in each[0].names), poisson, with_errors or poisson
+    )
+    distinct = list({id(p): p for p in each}.values())
+    points = np.stack([_points(p) for p in distinct])
+    try:
+        known = curves(forward, points.reshape(-1, 9))
+    except TypeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"forward: {reason}; if it is made for single precision only, ask for that"
+        ) from error
+    if known.ndim != 2:
+        raise InputError(f"forward: gives arrays of shape {known.shape[1:]}; must give curves")
+    n = known.shape[1]
+    known = known.reshape(*points.shape[:2], n)
+    of = dict(zip(map(id, distinct), known, strict=True))
+    for i, (p, m) in enumerate(zip(each, measured, strict=True)):
+        where = f"curve {i}: " if len(measured) > 1 else ""
+        complaints += [where + c for c in _complaints(p, m, layout, of[id(p)])]
+    if complaints:
+        raise InputError(complaints)
+    values, scale = np.zeros((2, len(measured), n))
+    for i, m in enumerate(measured):
+        there = np.flatnonzero(~np.isnan(m.ppiscs))
+        values[i, there] = m.ppiscs[there]
+        if poisson:
+            scale[i, there] = m.dose_per_angstrom2[there]
+        elif with_errors:
+            scale[i, there] = 1 / m.standard_error[there]
+        else:
+            scale[i, there] = 1 / (ASSUMED_ERROR * values[i].max())
+    rows = [(p.numbers, p.stated, *p.bounds, p.prior_precision, p.prior_width) for p in each]
+    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    return layout, Case._make([*columns, values, scale])
+
+
+def one_case(
+    forward: Forward, problem: Problem, measured: Measured, *, errors_needed: bool = False
+) -> tuple[Layout, Case]:
+    """A problem and its measured curve as arrays of JAX, checked as in `stack`."""
+    layout, cases = stack(forward, problem, [measured])
+    if errors_needed and not layout.errors_known:
+        raise InputError("measured: without standard_error or dose_per_angstrom2 no posterior")
+    return layout, jax.tree.map(lambda a: jnp.asarray(a[0]), cases)
+
+
+def _points(problem: Problem) -> Float[np.ndarray, "points 9"]:
+    """Settings as stated, then with each free number at its bounds."""
+    points = np.tile(problem.numbers, (1 + 2 * len(problem.free), 1))
+    for i, (name, free) in enumerate(problem.free.items()):
+        points[1 + 2 * i : 3 + 2 * i, NUMBERS.index(name)] = free.low, free.high
+    return points[:, :9]
+
+
+def _complaints(
+    problem: Problem, measured: Measured, layout: Layout, known: Float[np.ndarray, "points n"]
+) -> list[str]:
+    """What keeps a curve from being fitted, given the forward model's curves at `_points`."""
+    there = np.flatnonzero(~np.isnan(measured.ppiscs))
+    n = known.shape[1]
+    missing = np.array([i >= n or np.isnan(known[0, i]) for i in there])
+    if np.any(missing):
+        given = np.flatnonzero(~np.isnan(known[0])) + 1
+        upto = f"1 to {given.max()}" if len(given) else "none"
+        return [
+            f"ppiscs: measured at up to {there.max() + 1} atoms; at the stated settings the "
+            f"forward model gives {upto}"
+        ]
+    complaints = []
+    for i, (name, free) in enumerate(problem.free.items()):
+        unit = LIMITS[name][2]
+        for bound, curve in zip((free.low, free.high), known[1 + 2 * i : 3 + 2 * i], strict=True):
+            if np.any(np.isnan(curve[there])):
+                complaints.append(
+                    f"{name}: the forward model gives nothing at its bound {bound:g} {unit}"
+                )
+    if not layout.errors_known and np.any(problem.prior_precision):
+        complaints.append(
+            "prior_std: needs standard_error or dose_per_angstrom2 of the measured curve to be "
+            "weighed against; give them, or bounds alone"
+        )
+    gain = problem.free.get("gain")
+    lowest, highest = (gain.low, gain.high) if gain else (problem.gain, problem.gain)
+    positive = there[known[0, there] > 0]
+    if len(positive) == 0:
+        return [*complaints, "forward: gives no positive cross-section at the stated settings"]
+    ratio = np.median((measured.ppiscs[positive] - problem.offset_angstrom2) / known[0, positive])
+    for unit, factor in UNITS_OF_AREA.items():
+        expected = factor * np.clip(ratio / factor, lowest, highest)
+        outside = not lowest <= ratio <= highest
+        if outside and 1 / SUSPECT_FACTOR < ratio / expected < SUSPECT_FACTOR:
+            complaints.append(
+                f"ppiscs: {ratio:.3g} times the forward model's curve at the stated settings, and "
+                f"1 Å² = {factor:g} {unit}: convert from {unit} to Å², or let gain be free"
+            )
+    return complaints

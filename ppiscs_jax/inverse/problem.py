@@ -1,0 +1,238 @@
+"""What is to be estimated, within what, and from what: problems and measured curves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from ppiscs_jax.errors import InputError, as_numbers, choice_problem, is_number, range_problem
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
+
+NUMBERS = (*VECTOR_ORDER, "gain", "offset_angstrom2")
+"""The nine numbers of `Settings.to_vector`, then gain and offset of the measured intensities."""
+
+LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "Å²")}
+"""What can be estimated: lowest and highest bound, unit."""
+
+THICKEST = 1000
+"""Atoms per column that anything can be measured at."""
+
+SURELY_NEGATIVE = 5.0
+"""Cross-sections below zero by more standard errors are no noise."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """A number to be estimated: within bounds, and near what was stated.
+
+    Attributes:
+        low, high: bounds, in the unit of the number.
+        prior_std: standard deviation of the stated value, for a Gaussian prior around it; None
+            for bounds alone, any value between them being as likely as another.
+    """
+
+    low: float
+    high: float
+    prior_std: float | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is known before the measurement, and which numbers are to be estimated.
+
+    Attributes:
+        x: stated settings: `Settings`, or the nine numbers of `Settings.to_vector`. They are the
+            start of fits and the centre of priors. Kept as numbers, shape (9,).
+        free: what is to be estimated, by name: those of `VECTOR_ORDER` past the zone axis,
+            "gain", "offset_angstrom2". Kept in the order of `NUMBERS`.
+        gain, offset_angstrom2: measured = gain × PPISCS + offset, as stated.
+
+    Raises:
+        InputError: naming every unknown number, bad bound or prior, and start out of bounds.
+    """
+
+    x: Any
+    free: Mapping[str, Free]
+    gain: float = 1.0
+    offset_angstrom2: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = []
+        try:
+            given = isinstance(self.x, Settings)
+            settings = self.x if given else Settings.from_vector(self.x)
+            object.__setattr__(self, "x", settings.to_vector())
+        except InputError as error:
+            problems += error.problems
+        for field in ("gain", "offset_angstrom2"):
+            if problem := range_problem(field, getattr(self, field), *LIMITS[field]):
+                problems.append(problem)
+        if not self.free:
+            problems.append("free: nothing is to be estimated")
+        problems += [p for n in self.free if (p := choice_problem("free", n, LIMITS))]
+        ordered = {n: self.free[n] for n in NUMBERS if n in self.free and n in LIMITS}
+        object.__setattr__(self, "free", ordered)
+        problems += [p for n, f in ordered.items() for p in _free_problems(n, f)]
+        if problems:
+            raise InputError(problems)
+        if problems := self._start_problems():
+            raise InputError(problems)
+
+    @classmethod
+    def within(cls, x: Any, half_widths: Mapping[str, float]) -> Self:
+        """The paper's problem: numbers anywhere within ± their measurement error (§3.3).
+
+        By name, as in `free`; an error of 0 leaves the number as stated.
+        """
+        settings = x if isinstance(x, Settings) else Settings.from_vector(x)
+        stated = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
+        around = {n: (stated.get(n, 0.0), half) for n, half in half_widths.items() if half != 0}
+        return cls(x, {n: Free(v - half, v + half) for n, (v, half) in around.items()})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what is to be estimated, in the order of `NUMBERS`."""
+        return tuple(self.free)
+
+    @property
+    def numbers(self) -> Float[np.ndarray, " 11"]:
+        """All numbers as stated, in the order of `NUMBERS`."""
+        return np.append(self.x, [self.gain, self.offset_angstrom2])
+
+    @property
+    def stated(self) -> Float[np.ndarray, " free"]:
+        """Stated values of what is to be estimated."""
+        return self.numbers[[NUMBERS.index(name) for name in self.names]]
+
+    @property
+    def bounds(self) -> tuple[Float[np.ndarray, " free"], Float[np.ndarray, " free"]]:
+        """Lower and upper bounds."""
+        return tuple(np.array([[f.low, f.high] for f in self.free.values()], float).T)
+
+    @property
+    def prior_precision(self) -> Float[np.ndarray, " free"]:
+        """One over the prior's standard deviation; 0 where there are only bounds."""
+        stds = [f.prior_std for f in self.free.values()]
+        return np.array([0.0 if std is None else 1 / std for std in stds])
+
+    @property
+    def prior_width(self) -> Float[np.ndarray, " free"]:
+        """Standard deviation before the measurement: the prior's, or (high − low)/√12 if less."""
+        low, high = self.bounds
+        return 1 / np.maximum(self.prior_precision, 12**0.5 / (high - low))
+
+    def _start_problems(self) -> list[str]:
+        """What is stated out of its bounds, and detectors that could be inside out."""
+        problems = [
+            range_problem(f"{name}, as stated", float(value), free.low, free.high, LIMITS[name][2])
+            for value, (name, free) in zip(self.stated, self.free.items(), strict=True)
+        ]
+        x = dict(zip(VECTOR_ORDER, self.x, strict=True))
+        inner = self.free["inner_mrad"].high if "inner_mrad" in self.free else x["inner_mrad"]
+        outer = self.free["outer_mrad"].low if "outer_mrad" in self.free else x["outer_mrad"]
+        if inner >= outer:
+            problems.append(
+                f"inner_mrad up to {inner:g} mrad and outer_mrad from {outer:g} mrad: "
+                "their ranges must not meet"
+            )
+        return [p for p in problems if p]
+
+
+def _free_problems(name: str, free: Any) -> list[str]:
+    if not isinstance(free, Free):
+        return [f"free[{name!r}] = {free!r}: must be Free(low, high, prior_std)"]
+    low, high, unit = LIMITS[name]
+    problems = [
+        range_problem(f"{name}, {which} bound", value, low, high, unit)
+        for which, value in (("lower", free.low), ("upper", free.high))
+    ]
+    if not any(problems) and free.low >= free.high:
+        problems.append(f"{name}: bounds {free.low:g} to {free.high:g} {unit}: must go up")
+    if free.prior_std is not None:
+        problems.append(
+            range_problem(f"{name}, prior_std", free.prior_std, 0, 1e30, unit, open_low=True)
+        )
+    return [p for p in problems if p]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured PPISCS–thickness curve. Kept at 1, 2, … atoms, NaN where nothing was measured.
+
+    Attributes:
+        ppiscs: measured cross-sections [Å²], shape (m,); NaN is a gap. Below zero only by noise.
+        standard_error: their standard errors [Å²], one number or shape (m,); a weight w is a
+            standard error 1/√w. The forward model's own error belongs in here.
+        dose_per_angstrom2: instead, the dose [e⁻/Å²] whose Poisson noise is all the noise, one
+            number or shape (m,); where curves are means over columns, the doses' sum.
+        n_atoms: atoms per column of each value, in any order; None for 1, 2, ….
+
+    Raises:
+        InputError: naming every length that does not fit, value that is no cross-section, and
+            thickness that is no whole number or twice there.
+    """
+
+    ppiscs: Any
+    standard_error: Any = None
+    dose_per_angstrom2: Any = None
+    n_atoms: Any = None
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        values = as_numbers("ppiscs", self.ppiscs, (None,), "Å²")
+        there = ~np.isnan(values)
+        atoms = self.n_atoms
+        atoms = np.arange(1, len(values) + 1) if atoms is None else np.asarray(atoms)
+        if atoms.shape != values.shape:
+            problems.append(
+                f"n_atoms of shape {atoms.shape}: must be one for each of {len(values)} values"
+            )
+        elif atoms.dtype.kind not in "iuf" or not np.all(np.isin(atoms, range(1, THICKEST + 1))):
+            problems.append(f"n_atoms = {atoms.tolist()}: must be whole numbers, 1 to {THICKEST}")
+        elif len(twice := np.unique(atoms[np.isin(atoms, _repeated(atoms))])):
+            problems.append(f"n_atoms: {_listed(twice)} more than once; average, or choose")
+        if not np.any(there & (values != 0)):
+            problems.append("ppiscs: nothing but gaps and zeros")
+        if self.standard_error is not None and self.dose_per_angstrom2 is not None:
+            problems.append("standard_error and dose_per_angstrom2: give one of them, not both")
+        noise = {}
+        for field, unit in (("standard_error", "Å²"), ("dose_per_angstrom2", "e⁻/Å²")):
+            given = getattr(self, field)
+            if given is None:
+                continue
+            given = np.full(values.shape, given) if is_number(given) else given
+            try:
+                noise[field] = as_numbers(field, given, values.shape, unit)
+            except InputError as error:
+                problems += error.problems
+                continue
+            wrong = there & ~((noise[field] > 0) & np.isfinite(noise[field]))
+            if np.any(wrong):
+                problems.append(f"{field} = {_listed(noise[field][wrong])} {unit}: must be above 0")
+        least = -SURELY_NEGATIVE * noise.get("standard_error", np.zeros_like(values))
+        bad = there & ~((values >= np.nan_to_num(least)) & np.isfinite(values))
+        if atoms.shape == values.shape and np.any(bad):
+            problems.append(
+                f"ppiscs at {_listed(atoms[bad])} atoms = {_listed(values[bad])} Å²: must be 0 or "
+                f"more, within {SURELY_NEGATIVE:g} standard errors; NaN where nothing was measured"
+            )
+        if problems:
+            raise InputError(problems)
+        for field, numbers in {"ppiscs": values, **noise}.items():
+            spread = np.full(int(atoms.max()), np.nan)
+            spread[atoms.astype(int) - 1] = np.where(there, numbers, np.nan)
+            object.__setattr__(self, field, spread)
+        object.__setattr__(self, "n_atoms", np.arange(1, len(self.ppiscs) + 1))
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    unique, counts = np.unique(values, return_counts=True)
+    return unique[counts > 1]
+
+
+def _listed(values: np.ndarray) -> str:
+    """The first few of some numbers."""
+    text = ", ".join(f"{v:g}" for v in values[:5])
+    return text + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -1,0 +1,375 @@
+"""How sure: draws of settings, the spread of their curves, intervals that keep their word."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+from scipy.special import ndtri
+
+from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.inverse.batch import fit_batch
+from ppiscs_jax.inverse.fit import Fit, Precision
+from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.posterior import (
+    Case,
+    Layout,
+    curves,
+    log_posteriors,
+    one_case,
+    residuals,
+    stack,
+)
+from ppiscs_jax.inverse.problem import NUMBERS, Measured, Problem
+
+FEW = 100.0
+"""Fewer effective draws than this are warned of."""
+
+DISAGREEING = 1.05
+"""Gelman and Rubin's R̂ above which chains have not seen the same posterior."""
+
+DEGREES = 5.0
+"""Degrees of freedom of Student's t from which posteriors are proposed: tails heavy enough."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Draws of the free numbers.
+
+    Attributes:
+        names: of the free numbers.
+        values: shape (draws, k).
+        weights: shape (draws,), of sum 1.
+        effective_size: how many independent draws of equal weight are worth as much.
+    """
+
+    names: tuple[str, ...]
+    values: Float[np.ndarray, "draws k"]
+    weights: Float[np.ndarray, " draws"]
+    effective_size: float
+
+    @property
+    def mean(self) -> Float[np.ndarray, " k"]:
+        """Weighted mean."""
+        return self.weights @ self.values
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "k k"]:
+        """Weighted covariance."""
+        centred = self.values - self.mean
+        return (self.weights * centred.T) @ centred
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Central interval of each number by itself, shape (k,) each."""
+        order = np.argsort(self.values, axis=0)
+        below = np.cumsum(self.weights[order], axis=0)
+        ends = (0.5 - level / 2, 0.5 + level / 2)
+        at = [np.minimum(np.sum(below < end, axis=0), len(order) - 1) for end in ends]
+        ordered = np.take_along_axis(self.values, order, axis=0)
+        low, high = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in at)
+        return low, high
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation of curves over draws [Å²], shape (n,) each.
+
+    `std_error` is the standard error of std, from the draws' fourth moment.
+    """
+
+    mean: Float[np.ndarray, " n"]
+    std: Float[np.ndarray, " n"]
+    std_error: Float[np.ndarray, " n"]
+
+
+class Coverage(NamedTuple):
+    """How often intervals held the truth.
+
+    Attributes:
+        names: of the free numbers.
+        levels: of the intervals, (levels,).
+        fractions: of the cases whose interval held the truth, (levels, k).
+        converged: fraction of the fits.
+        cases: how many there were; the standard error of a fraction f is √(f (1 − f) / cases).
+    """
+
+    names: tuple[str, ...]
+    levels: tuple[float, ...]
+    fractions: Float[np.ndarray, "levels k"]
+    converged: float
+    cases: int
+
+
+def prior_samples(problem: Problem, key: PRNGKeyArray, draws: int = 1000) -> Samples:
+    """Draws of the free numbers before any measurement.
+
+    Uniform between bounds, or of the Gaussian prior cut off at the bounds. With `Problem.within`
+    these are the paper's draws (§3.3, Fig. 11).
+
+    Raises:
+        InputError: draws is no whole number from 2.
+    """
+    if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
+        raise InputError(complaint)
+    low, high = problem.bounds
+    keys = jax.random.split(key)
+    shape = (draws, len(low))
+    uniform = low + (high - low) * np.asarray(jax.random.uniform(keys[0], shape), float)
+    gaussian = problem.prior_precision > 0
+    std = 1 / np.where(gaussian, problem.prior_precision, 1)
+    cut = [jnp.asarray((bound - problem.stated) / std) for bound in (low, high)]
+    normal = np.asarray(jax.random.truncated_normal(keys[1], cut[0], cut[1], shape), float)
+    values = np.where(gaussian, problem.stated + std * normal, uniform)
+    weights = np.full(draws, 1 / draws)
+    return Samples(problem.names, np.clip(values, low, high), weights, float(draws))
+
+
+def propagate(forward: Forward, problem: Problem, samples: Samples) -> Spread:
+    """The spread of curves, gain and offset included, over draws of the free numbers.
+
+    Of the prior, the paper's propagation of measurement errors (§3.3, Fig. 11); of a posterior,
+    what is left after a fit.
+
+    Raises:
+        InputError: the draws are of other numbers, or go where the forward model gives nothing.
+    """
+    drawn = _measured_curves(forward, problem, samples)
+    missing = np.isnan(drawn)
+    known = ~missing.all(axis=0)
+    lost = missing[:, known].any(axis=1) | ~known.any()
+    if np.any(lost):
+        raise InputError(
+            f"samples: for {lost.mean():.1%} of the draws the forward model gives nothing, or not "
+            "at thicknesses that it has for others; narrow the bounds"
+        )
+    weights = samples.weights
+    mean = weights @ drawn
+    second, fourth = (weights @ (drawn - mean) ** power for power in (2, 4))
+    std = np.sqrt(second)
+    of_variance = np.sqrt(np.maximum(fourth - second**2, 0) / samples.effective_size)
+    return Spread(mean, std, of_variance / (2 * np.where(std > 0, std, 1)))
+
+
+def _measured_curves(
+    forward: Forward, problem: Problem, samples: Samples
+) -> Float[np.ndarray, "draws n"]:
+    """Curves of all draws, with gain and offset."""
+    if samples.names != problem.names:
+        raise InputError(f"samples: of {samples.names}; the problem is of {problem.names}")
+    numbers = np.tile(problem.numbers, (len(samples.values), 1))
+    numbers[:, [NUMBERS.index(name) for name in problem.names]] = samples.values
+    return numbers[:, 9:10] * curves(forward, numbers[:, :9]).astype(float) + numbers[:, 10:]
+
+
+def laplace(
+    forward: Forward,
+    measured: Measured,
+    fit: Fit,
+    key: PRNGKeyArray,
+    draws: int = 4000,
+    precision: Precision = "double",
+) -> Samples:
+    """Draws from the posterior around a fit, by importance sampling.
+
+    They are proposed from Student's t with the fit's covariance, the Laplace approximation with
+    heavier tails, and weighted by posterior over proposal; outside the bounds weights are 0. The
+    effective number of draws says how good the approximation was; few are warned of.
+
+    Raises:
+        InputError: errors of the measured curve are not known; draws is no whole number from 2.
+    """
+    if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
+        raise InputError(complaint)
+    with jax.enable_x64(precision == "double"):
+        layout, case = one_case(forward, fit.problem, measured, errors_needed=True)
+        samples = _importance_sampled(
+            forward, layout, case, fit.problem.names, fit.estimates, fit.covariance, key, draws
+        )
+    if samples.effective_size < FEW:
+        warnings.warn(
+            f"only {samples.effective_size:.0f} of {draws} draws count: the posterior is not like "
+            "a Gaussian; draw more, or use nuts",
+            stacklevel=2,
+        )
+    return samples
+
+
+def _importance_sampled(
+    forward: Forward,
+    layout: Layout,
+    case: Case,
+    names: tuple[str, ...],
+    estimates: Float[np.ndarray, " k"],
+    covariance: Float[np.ndarray, "k k"],
+    key: PRNGKeyArray,
+    draws: int,
+) -> Samples:
+    """Draws of Student's t, weighted by posterior over proposal."""
+    low, high = np.asarray(case.low), np.asarray(case.high)
+    keys = jax.random.split(key)
+    normal = np.asarray(jax.random.normal(keys[0], (draws, len(low))), float)
+    squared = 2 * np.asarray(jax.random.gamma(keys[1], DEGREES / 2, (draws, 1)), float)
+    standard = normal / np.sqrt(squared / DEGREES)
+    proposals = estimates + standard @ np.linalg.cholesky(covariance).T
+    values = np.clip(proposals, low, high)
+    proposed = -(DEGREES + len(low)) / 2 * np.log1p(np.sum(standard**2, axis=1) / DEGREES)
+    posterior = log_posteriors(forward, layout, case, values)
+    inside = np.all(values == proposals, axis=1) & np.isfinite(posterior)
+    log_weights = np.where(inside, posterior - proposed, -np.inf)
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    return Samples(names, values, weights, float(1 / np.sum(weights**2)))
+
+
+def nuts(
+    forward: Forward,
+    problem: Problem,
+    measured: Measured,
+    key: PRNGKeyArray,
+    *,
+    draws: int = 1000,
+    warm_up: int = 500,
+    chains: int = 2,
+    precision: Precision = "double",
+) -> Samples:
+    """Draws from the posterior by the No-U-Turn sampler of numpyro, the extra `posterior`.
+
+    The posterior of `fit`, bounds included. The effective size is that of the number which mixes
+    worst; a small one, chains that disagree and divergences are warned of. Hoffman & Gelman, J.
+    Mach. Learn. Res. 15 (2014) 1593.
+
+    Args:
+        forward, problem, measured, precision: as in `fit`.
+        key: of all draws.
+        draws: of all chains together, after the warm-up.
+        warm_up: steps of each chain before.
+        chains: how many, side by side.
+
+    Raises:
+        InputError: as `stack`; errors of the measured curve are not known; a number of draws that
+            cannot be; numpyro is missing.
+    """
+    complaints = [
+        range_problem("draws", draws, 4, 10**9, "", whole=True),
+        range_problem("warm_up", warm_up, 1, 10**9, "", whole=True),
+        range_problem("chains", chains, 1, 10**4, "", whole=True),
+    ]
+    if any(complaints):
+        raise InputError(c for c in complaints if c)
+    try:
+        import numpyro
+    except ImportError as error:
+        raise InputError("numpyro: not installed; pip install ppiscs-jax[posterior]") from error
+    from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+    from numpyro.distributions import TruncatedNormal, Uniform
+    from numpyro.infer import MCMC, NUTS, init_to_median
+
+    with jax.enable_x64(precision == "double"):
+        layout, case = one_case(forward, problem, measured, errors_needed=True)
+        priors = [
+            Uniform(f.low, f.high)
+            if f.prior_std is None
+            else TruncatedNormal(value, f.prior_std, low=f.low, high=f.high)
+            for value, f in zip(problem.stated, problem.free.values(), strict=True)
+        ]
+
+        def model():
+            free = [numpyro.sample(n, p) for n, p in zip(problem.names, priors, strict=True)]
+            of_data = residuals(forward, layout, case, jnp.stack(free))[: len(case.scale)]
+            numpyro.factor("data", -jnp.sum(of_data**2) / 2)
+
+        sampler = MCMC(
+            NUTS(model, init_strategy=init_to_median),
+            num_warmup=warm_up,
+            num_samples=-(-draws // chains),
+            num_chains=chains,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
+        sampler.run(key)
+        drawn = sampler.get_samples(group_by_chain=True)
+        values = np.stack([np.asarray(drawn[n], float) for n in problem.names], axis=-1)
+        divergent = int(np.sum(sampler.get_extra_fields()["diverging"]))
+    effective = float(np.min(effective_sample_size(values)))
+    disagreement = float(np.max(split_gelman_rubin(values)))
+    if effective < FEW or disagreement > DISAGREEING or divergent:
+        warnings.warn(
+            f"{effective:.0f} effective draws, R̂ = {disagreement:.3f}, {divergent} divergences: "
+            "take more draws or warm-up",
+            stacklevel=2,
+        )
+    values = values.reshape(-1, len(problem.names))
+    return Samples(problem.names, values, np.full(len(values), 1 / len(values)), effective)
+
+
+def coverage(
+    forward: Forward,
+    problem: Problem,
+    key: PRNGKeyArray,
+    *,
+    standard_error: Any = None,
+    dose_per_angstrom2: Any = None,
+    cases: int = 1000,
+    levels: Sequence[float] = (0.68, 0.95),
+    draws: int | None = None,
+    precision: Precision = "double",
+) -> Coverage:
+    """How often the intervals of fits hold the truth.
+
+    Truths are drawn from the problem's prior, curves from the forward model with noise of a
+    standard error [Å²] or a dose [e⁻/Å²], one number or one for each thickness, and all are fitted
+    in one call.
+
+    Args:
+        forward, problem, precision: as in `fit`.
+        key: of truths, noise and draws.
+        standard_error, dose_per_angstrom2: one of them, as in `Measured`.
+        cases: how many truths.
+        levels: of the intervals.
+        draws: None for intervals of estimate ± z · standard error, which hold for Gaussian priors;
+            else for central intervals of so many draws by `laplace`, which hold for bounds too.
+
+    Raises:
+        InputError: not one of standard_error and dose_per_angstrom2 is given, or is no noise.
+    """
+    if (standard_error is None) == (dose_per_angstrom2 is None):
+        raise InputError("standard_error, dose_per_angstrom2: give one of them")
+    of_truth, of_noise, of_draws = jax.random.split(key, 3)
+    truth = prior_samples(problem, of_truth, cases)
+    exact = _measured_curves(forward, problem, truth)
+    if dose_per_angstrom2 is None:
+        noise = np.asarray(jax.random.normal(of_noise, exact.shape), float)
+        values = exact + np.asarray(standard_error) * noise
+    else:
+        dose = np.broadcast_to(dose_per_angstrom2, exact.shape[1:])
+        counts = jax.random.poisson(of_noise, np.nan_to_num(dose * exact))
+        values = np.where(np.isnan(exact), np.nan, np.asarray(counts) / dose)
+    measured = [Measured(y, standard_error, dose_per_angstrom2) for y in values]
+    fits = fit_batch(forward, problem, measured, precision=precision)
+    if draws is None:
+        z = ndtri(0.5 + np.asarray(levels)[:, None, None] / 2)
+        held = np.abs(fits.estimates - truth.values) <= z * fits.standard_errors
+    else:
+        held = np.empty((len(levels), *truth.values.shape), bool)
+        with jax.enable_x64(precision == "double"):
+            layout, stacked = stack(forward, problem, measured)
+            for i, own in enumerate(jax.random.split(of_draws, cases)):
+                samples = _importance_sampled(
+                    forward,
+                    layout,
+                    jax.tree.map(lambda a, i=i: a[i], stacked),
+                    problem.names,
+                    fits.estimates[i],
+                    fits.covariance[i],
+                    own,
+                    draws,
+                )
+                for level, of_level in zip(levels, held, strict=True):
+                    low, high = samples.interval(level)
+                    of_level[i] = (truth.values[i] >= low) & (truth.values[i] <= high)
+    return Coverage(
+        problem.names, tuple(levels), held.mean(axis=1), float(fits.converged.mean()), cases
+    )
