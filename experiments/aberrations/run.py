@@ -249,7 +249,7 @@ def show(config: Config, summary: list[dict[str, Any]], console: Console) -> Non
         "taken too; all: with those beyond; own crystals: standard error of one probe, the spread "
         "to expect if probes did not share their crystals; σ: standard errors, all probes and n",
     )
-    table.add_column("detector [mrad]")
+    table.add_column("detector (mrad)")
     table.add_column("probes")
     for n_configurations in config.configurations:
         table.add_column(f"{n_configurations}", justify="right")

@@ -22,8 +22,8 @@ def info(path: FileOrFolder) -> None:
 
     table = Table()
     for heading in (
-        "element", "zone axis", "kernels", "voltages [kV]", "rmsd [Å]", "atoms", "α [mrad]",
-        "up to [mrad]", "waves", "largest noise",
+        "element", "zone axis", "kernels", "voltages (kV)", "rmsd (Å)", "atoms", "α (mrad)",
+        "up to (mrad)", "waves", "largest noise",
     ):  # fmt: skip
         table.add_column(heading, no_wrap=True)
     for c in contents(path):

@@ -1,0 +1,1 @@
+"""PPISCS when each of the settings varies alone."""
