@@ -1,1 +1,1 @@
-"""Surrogates: networks that give a PPISCS curve for nine numbers, in microseconds."""
+"""Surrogates: a PPISCS curve for nine numbers, in microseconds."""
