@@ -8,7 +8,9 @@ import typer
 
 import ppiscs_jax
 from ppiscs_jax.cli import dataset, experiment
+from ppiscs_jax.cli.design import DesignCommand, design
 from ppiscs_jax.cli.evaluate import evaluate
+from ppiscs_jax.cli.fit import fit, uncertainty
 from ppiscs_jax.cli.generate import generate
 from ppiscs_jax.cli.options import PairCommand
 from ppiscs_jax.cli.predict import predict
@@ -27,9 +29,12 @@ app = typer.Typer(
 )
 app.command(cls=PairCommand)(predict)
 app.command(cls=PairCommand)(simulate)
+app.command(cls=DesignCommand)(design)
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)
+app.command()(fit)
+app.command()(uncertainty)
 app.add_typer(dataset.app, name="dataset", no_args_is_help=True)
 app.add_typer(experiment.app, name="experiment", no_args_is_help=True)
 

@@ -1,0 +1,1 @@
+"""Settings of a microscope from a PPISCS–thickness curve."""

@@ -1,0 +1,1 @@
+"""What measurement errors of the settings do to PPISCS."""

@@ -1,0 +1,263 @@
+"""`ppiscs fit` and `ppiscs uncertainty`: what a microscope was, and what not knowing it does."""
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ppiscs_jax.cli.table import print_table, with_error
+from ppiscs_jax.config import load_config
+from ppiscs_jax.errors import InputError, range_problem
+from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.settings import Settings
+
+if TYPE_CHECKING:  # scipy.optimize is slow to import
+    from ppiscs_jax.inverse.config import FitConfig
+    from ppiscs_jax.inverse.fit import Fit
+
+Config = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        help="TOML: [stated] settings, [std] standard deviations, [bounds] if wanted.",
+    ),
+]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Save a figure: .png, .pdf or .svg.")
+]
+
+
+def fit(
+    measured: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MEASURED",
+            help="PPISCS against thickness: a library of StatSTEM (.txt, .csv, .mat), or a curve "
+            "saved by this program.",
+        ),
+    ],
+    config: Config,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Save as .json.")] = None,
+    plot: Plot = None,
+) -> None:
+    """Estimate the microscope's settings from a measured PPISCS–thickness curve.
+
+    Prints what the curve says of each number: its estimate, how sure it is, and what it cannot be
+    told from.
+    """
+    from ppiscs_jax.dataset.library import read_library
+    from ppiscs_jax.inverse.config import FitConfig
+    from ppiscs_jax.inverse.fit import fit as fit_curve
+
+    given = load_config(config, FitConfig)
+    problems = _output_problems(out, ".json", plot)
+    library = _tried(problems, lambda: read_library(measured))
+    curve: Any = library and _tried(problems, lambda: given.measured(library))
+    surrogate, stated = _stated(problems, given)
+    problem: Any = None
+    if stated is not None:
+        limits = surrogate.trained_range().limits
+        problem = _tried(problems, lambda: given.problem(limits))
+    if problems:
+        raise InputError(problems)
+
+    result = fit_curve(surrogate.curve, problem, curve, method=given.method, cost=given.cost)
+    _print_fit(result, Console())
+    if out:
+        content = {
+            "config": given.model_dump(),
+            "measured": str(measured),
+            "names": list(result.problem.names),
+            "estimates": result.estimates,
+            "covariance": result.covariance,
+            "parameters": {name: p._asdict() for name, p in result.parameters.items()},
+            "n_atoms": np.arange(1, len(result.curve) + 1),
+            "curve_angstrom2": result.curve,
+            "residuals_angstrom2": result.residuals,
+            **{
+                name: getattr(result, name)
+                for name in ("cost", "chi_squared", "dof", "p_value", "evaluations", "success",
+                             "message", "explained")
+            },
+            "versions": {p: version(p) for p in ("ppiscs-jax", "jax", "scipy")},
+        }  # fmt: skip
+        text = json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
+        with replacing(out) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    if plot:
+        from ppiscs_jax.plots.fits import plot_fit
+
+        plot_fit(curve, stated, result.curve, plot, title=_title(given.settings()))
+    _tell_files(out, plot)
+
+
+def uncertainty(
+    config: Config,
+    draws: Annotated[int, typer.Option(metavar="N", help="Random draws of the settings.")] = 1000,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Save as .csv.")] = None,
+    plot: Plot = None,
+) -> None:
+    """Propagate measurement errors of the settings to PPISCS.
+
+    Settings are drawn uniformly within ± [std] of what is [stated]; the standard deviation of
+    their curves is told for each thickness. The config is that of `ppiscs fit`, of which only
+    [stated], [std], gain, offset_angstrom2 and surrogate count.
+    """
+    import jax
+
+    from ppiscs_jax.inverse.config import FitConfig
+    from ppiscs_jax.inverse.uncertainty import prior_samples, propagate
+
+    given = load_config(config, FitConfig)
+    problems = _output_problems(out, ".csv", plot)
+    problems += [
+        p
+        for p in (
+            range_problem("draws", draws, 2, 10**7, "", whole=True),
+            range_problem("seed", seed, 0, 2**63 - 1, "", whole=True),
+        )
+        if p
+    ]
+    surrogate, stated = _stated(problems, given)
+    problem: Any = None
+    if stated is not None:
+        problem = _tried(problems, given.half_widths)
+    if problems:
+        raise InputError(problems)
+    samples = prior_samples(problem, jax.random.key(seed), draws)
+    spread = propagate(surrogate.curve, problem, samples)
+
+    columns = (
+        "n_atoms",
+        "ppiscs_angstrom2",
+        "mean_angstrom2",
+        "std_angstrom2",
+        "std_error_angstrom2",
+    )
+    rows = [
+        (n, *map(float, values))
+        for n, values in enumerate(zip(stated, *spread, strict=True), 1)
+        if np.isfinite(values[0])
+    ]
+    table = Table()
+    heads = (
+        "atoms per\ncolumn, n",
+        "PPISCS [Å²]\nas stated",
+        "mean [Å²]",
+        "std ± s.e. [Å²]",
+        "std [%]",
+    )
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for n, value, mean, std, error in rows:
+        percent = f"{100 * std / value:.2f}"
+        table.add_row(str(n), f"{value:.5g}", f"{mean:.5g}", with_error(std, error), percent)
+    console = Console()
+    print_table(table, console)
+    console.print(
+        f"{_title(given.settings())}; {draws} uniform draws, seed {seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if out:
+        with replacing(out) as temporary:
+            lines = [",".join(columns), *(",".join(f"{v:.9g}" for v in row) for row in rows)]
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if plot:
+        from ppiscs_jax.plots.fits import plot_uncertainty
+
+        plot_uncertainty(stated, spread.std, plot, title=_title(given.settings()))
+    _tell_files(out, plot)
+
+
+def _tried(problems: list[str], function: Callable[[], Any]) -> Any:
+    """What a function gives, or None and its complaints, so that all are told at once."""
+    try:
+        return function()
+    except InputError as error:
+        problems += [p for p in error.problems if p not in problems]
+        return None
+
+
+def _stated(problems: list[str], given: "FitConfig") -> tuple[Any, Any]:
+    """The surrogate, and the curve at the stated settings with gain and offset."""
+    from ppiscs_jax.surrogate.predict import predict, read_surrogate
+
+    surrogate = _tried(problems, lambda: read_surrogate(given.surrogate))
+    settings = _tried(problems, given.settings)
+    if surrogate is None or settings is None:
+        return surrogate, None
+    curve = _tried(problems, lambda: predict(settings, surrogate=surrogate, outside="raise"))
+    return surrogate, None if curve is None else given.gain * curve + given.offset_angstrom2
+
+
+def _output_problems(out: Path | None, suffix: str, plot: Path | None) -> list[str]:
+    found = [output_problem(out, (suffix,))] if out else []
+    if plot:
+        from ppiscs_jax.plots.curves import SUFFIXES  # matplotlib is slow to import
+
+        found.append(output_problem(plot, SUFFIXES))
+    return [p for p in found if p]
+
+
+def _print_fit(result: "Fit", console: Console) -> None:
+    """The identifiability table and the goodness of fit; what to beware of, to stderr."""
+    table = Table()
+    for head, side in (
+        ("number", "left"), ("unit", "left"), ("stated", "right"), ("estimate ± s.e.", "right"),
+        ("prior\nwidth", "right"), ("verdict", "left"), ("most correlated with", "left"),
+    ):  # fmt: skip
+        table.add_column(head, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for p in result.parameters.values():
+        table.add_row(
+            p.name,
+            p.unit,
+            f"{p.stated:.6g}",
+            with_error(p.estimate, p.standard_error) + (" (at its bound)" if p.at_bound else ""),
+            f"{p.prior_width:.3g}",
+            p.verdict,
+            f"{p.partner} ({p.correlation:+.2f})" if p.partner else "",
+        )
+    print_table(table, console)
+    rms = np.sqrt(np.nanmean(result.residuals**2))
+    lines = [f"residuals: rms {rms:.3g} Å²; {result.evaluations} curves evaluated"]
+    if result.explained is not None:
+        lines.append(
+            f"χ² = {result.chi_squared:.4g} with {result.dof} degrees of freedom, "
+            f"p = {result.p_value:.2g}"
+        )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    if result.explained is False:
+        typer.echo("warning: the model does not explain the curve", err=True)
+    if not result.success:
+        typer.echo(f"warning: the fit did not converge: {result.message}", err=True)
+
+
+def _title(s: Settings) -> str:
+    return (
+        f"{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:g} mrad, "
+        f"{s.inner_mrad:g}–{s.outer_mrad:g} mrad, rmsd {s.rmsd_angstrom:.4g} Å"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: arrays as lists, what is no finite number as null."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in np.asarray(value, dtype=object).tolist()]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _tell_files(*paths: Path | None) -> None:
+    for path in paths:
+        if path:
+            typer.echo(f"wrote {path}", err=True)

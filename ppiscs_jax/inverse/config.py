@@ -1,0 +1,153 @@
+"""Config files of fits and of propagated measurement errors."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, PositiveFloat, model_validator
+
+from ppiscs_jax.config import Model
+from ppiscs_jax.dataset.library import Library
+from ppiscs_jax.errors import InputError, choice_problem
+from ppiscs_jax.inverse.fit import Cost, Method
+from ppiscs_jax.inverse.posterior import UNITS_OF_AREA
+from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Measured, Problem
+from ppiscs_jax.settings import Settings
+
+REACH = 5.0
+"""Bounds that are not given are so many prior standard deviations from what is stated."""
+
+UNITS = {
+    "angstrom2": 1.0,
+    "nm2": 1 / UNITS_OF_AREA["nm²"],
+    "megabarn": 1 / UNITS_OF_AREA["megabarn"],
+}
+"""Units of measured values, in Å²."""
+
+Limits = dict[str, tuple[float, float]]
+
+
+class Stated(Model):
+    """Settings as stated, in the fields of `Settings`."""
+
+    element: str
+    zone_axis: str
+    voltage_kv: float
+    convergence_mrad: float
+    inner_mrad: float
+    outer_mrad: float
+    rmsd_angstrom: float | None = None
+    temperature_k: float | None = None
+    c30_mm: float = 0.0
+    c10_angstrom: float = 0.0
+
+
+class FitConfig(Model):
+    """What is known of a microscope and of a measured curve.
+
+    Attributes:
+        stated: settings as stated.
+        std: standard deviations of what is stated, by field, "gain" and "offset_angstrom2" too:
+            Gaussian priors of fits, half widths of propagated errors.
+        bounds: lowest and highest value, by field. Fields in neither are as stated.
+        gain, offset_angstrom2: measured = gain × PPISCS + offset, as stated.
+        unit: of the measured values and of standard_error.
+        standard_error: of every measured value, in `unit`.
+        relative_error: instead, in parts of each value.
+        dose_per_angstrom2: instead, the dose [e⁻/Å²] whose Poisson noise is all the noise.
+        method, cost: as in `fit`. With the cost "absolute" std are half widths, the paper's way.
+        surrogate: name, or .npz or .mat file, of the forward model.
+    """
+
+    stated: Stated
+    std: dict[str, PositiveFloat] = Field(default_factory=dict)
+    bounds: Limits = Field(default_factory=dict)
+    gain: float = 1.0
+    offset_angstrom2: float = 0.0
+    unit: Literal["angstrom2", "nm2", "megabarn"] = "angstrom2"
+    standard_error: PositiveFloat | None = None
+    relative_error: PositiveFloat | None = None
+    dose_per_angstrom2: PositiveFloat | None = None
+    method: Method = "trf"
+    cost: Cost = "likelihood"
+    surrogate: str = "additive"
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> "FitConfig":
+        given = (self.standard_error, self.relative_error, self.dose_per_angstrom2)
+        if sum(noise is not None for noise in given) > 1:
+            raise ValueError(
+                "standard_error, relative_error, dose_per_angstrom2: give one of them at most"
+            )
+        return self
+
+    def settings(self) -> Settings:
+        """The settings as stated; raises InputError for values out of range."""
+        return Settings(**self.stated.model_dump())
+
+    def problem(self, limits: Limits) -> Problem:
+        """What a fit estimates, bounds that are not given cut to what a forward model knows.
+
+        Raises:
+            InputError: as `Settings` and `Problem`; std or bounds of what cannot be estimated.
+        """
+        if self.cost == "absolute":
+            return self.half_widths(self.bounds)
+        stated = self._stated()
+        free = {}
+        for name in dict.fromkeys((*self.std, *self.bounds)):
+            reach = REACH * self.std.get(name, 0.0)
+            low, high = self.bounds.get(name) or _around(stated[name], reach, name, limits)
+            free[name] = Free(low, high, self.std.get(name))
+        return self._problem(free)
+
+    def half_widths(self, bounds: Limits | None = None) -> Problem:
+        """What is stated anywhere within ± std, the paper's way (§3.3), or within given bounds.
+
+        Raises:
+            InputError: as `problem`.
+        """
+        stated = self._stated()
+        spans = {name: (stated[name] - std, stated[name] + std) for name, std in self.std.items()}
+        return self._problem({n: Free(*span) for n, span in {**spans, **(bounds or {})}.items()})
+
+    def measured(self, library: Library) -> Measured:
+        """A measured curve in Å², with the noise of the config, or else of its file.
+
+        Raises:
+            InputError: as `Measured`.
+        """
+        unit = UNITS[self.unit]
+        values, error = unit * library.ppiscs, library.standard_error
+        if self.dose_per_angstrom2 is not None:
+            return Measured(values, None, self.dose_per_angstrom2, library.n_atoms)
+        if self.standard_error is not None:
+            return Measured(values, unit * self.standard_error, None, library.n_atoms)
+        if self.relative_error is not None:
+            return Measured(values, self.relative_error * np.abs(values), None, library.n_atoms)
+        return Measured(values, None if error is None else unit * error, None, library.n_atoms)
+
+    def _problem(self, free: dict[str, Free]) -> Problem:
+        return Problem(self.settings(), free, self.gain, self.offset_angstrom2)
+
+    def _stated(self) -> dict[str, float]:
+        """All numbers as stated, by name, after a check of the names of std and bounds."""
+        problems: list[str | None] = [
+            choice_problem(part, name, LIMITS)
+            for part, names in (("std", self.std), ("bounds", self.bounds))
+            for name in names
+        ]
+        numbers: list[Any] = []
+        try:
+            numbers = [*self.settings().to_vector(), self.gain, self.offset_angstrom2]
+        except InputError as error:
+            problems += error.problems
+        if any(problems):
+            raise InputError(p for p in problems if p)
+        return dict(zip(NUMBERS, numbers, strict=True))
+
+
+def _around(value: float, reach: float, name: str, limits: Limits) -> tuple[float, float]:
+    """Value ± reach, cut to what can be, and to what a forward model knows."""
+    spans = [(value - reach, value + reach), LIMITS[name][:2], limits.get(name, (-np.inf, np.inf))]
+    lows, highs = zip(*spans, strict=True)
+    return max(lows), min(highs)
