@@ -29,7 +29,7 @@ MOST_NAMED = 5
 class Surrogate(Protocol):
     """What stands in for the simulator: a pytree with these methods."""
 
-    def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+    def curve(self, x: Any) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms, for the nine numbers of `Settings.to_vector`."""
 
     def trained_range(self) -> TrainedRange:
