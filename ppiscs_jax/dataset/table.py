@@ -156,9 +156,12 @@ def split_unscattered(
     In: cross-sections beyond angles, mean over each ring, (rings, angles, n). Over a ring's
     width S falls by the unscattered beam, and as fast as on both sides of it by the rest.
     """
+    from scipy.interpolate import CubicHermiteSpline
+
     slope = np.diff(beyond, axis=1) / np.diff(angles)[:, None]
     unscattered = np.zeros_like(beyond[:, 0])
     share = np.zeros(beyond.shape[:2])
+    inside: list[tuple[int, int, int]] = []
     for r, (low, high) in enumerate(pairwise(rings)):
         first = max(int(np.searchsorted(angles, low, side="right")) - 1, 0)
         last = int(np.searchsorted(angles, high))
@@ -168,7 +171,15 @@ def split_unscattered(
         fall = beyond[r, first] - beyond[r, last] + rest * (angles[last] - angles[first])
         unscattered[r] = np.maximum(fall, 0)
         share[r] = np.clip((high**2 - angles**2) / (high**2 - low**2), 0, 1)
+        inside.append((r, first, last))
     scattered = beyond - unscattered[:, None] * share[..., None]
+    for r, first, last in inside:
+        if first == 0:
+            continue
+        # Tilts fill a ring evenly only on average: what is scattered goes on smoothly instead.
+        ends = scattered[r, [first, last]], slope[r, [first - 1, last]]
+        smooth = CubicHermiteSpline(angles[[first, last]], *ends)
+        scattered[r, first + 1 : last] = smooth(angles[first + 1 : last])
     running = np.cumsum(np.diff(rings**2)[:, None, None] * scattered, axis=0)
     return running.astype(np.float32), unscattered.astype(np.float32)
 
