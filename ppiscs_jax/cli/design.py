@@ -170,7 +170,7 @@ def _check(
     """Where to start, and what `best_design` is asked; InputError lists every problem."""
     from ppiscs_jax.inverse.error_probability import MOST_DOSE
 
-    trained = surrogate.trained_range()
+    trained = surrogate.trained_range
     specimen = {n: fields[n] for n in ("element", "zone_axis", "voltage_kv", "convergence_mrad")}
     needed = {**specimen, "detector": detector, "dose": dose, "atoms": atoms}
     problems: list[str | None] = [f"{n}: missing" for n, value in needed.items() if value is None]
@@ -179,9 +179,9 @@ def _check(
         starts, wrong = settings_of([detector], **fields)
         problems += wrong
     for start in starts:
-        for field, allowed, inside in trained.judge(start.to_vector()[None]):
+        for field, inside in trained.judge(start.to_vector()[None]):
             if not inside[0]:
-                problems.append(f"{field}: must be {allowed}")
+                problems.append(f"{field}: must be {trained.allowed(field)}")
     if dose is not None:
         problems.append(range_problem("dose", dose, 0, MOST_DOSE, "e⁻/Å²", open_low=True))
     if atoms is not None:

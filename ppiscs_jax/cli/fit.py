@@ -62,7 +62,7 @@ def fit(
     surrogate, stated = _stated(problems, given)
     problem: Any = None
     if stated is not None:
-        limits = surrogate.trained_range().limits
+        limits = surrogate.trained_range.limits
         problem = _tried(problems, lambda: given.problem(limits))
     if problems:
         raise InputError(problems)

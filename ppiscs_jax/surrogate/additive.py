@@ -7,6 +7,7 @@ detectors, differences of two angles, are additive and positive, and aberrations
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,7 @@ class AdditiveModel:
         way = (jnp.log(voltage_kv) - low) / gap
         return VOLTAGE_GAP * gap**3 * 4 * jnp.abs(way * (1 - way))
 
+    @cached_property
     def trained_range(self) -> TrainedRange:
         """Outside of it, predictions are NaN."""
         ends = {name: getattr(self, name).ends for name in ("rmsd", "angle", "aperture")}

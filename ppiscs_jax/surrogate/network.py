@@ -50,6 +50,7 @@ class NetworkModel:
         known = TRAINED.holds(x) & ~(too_thick & (x[1] == ZONE_AXES["100"].code))
         return jnp.where(known, curve, jnp.nan)
 
+    @property
     def trained_range(self) -> TrainedRange:
         """The paper's."""
         return TRAINED

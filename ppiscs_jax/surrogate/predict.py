@@ -32,6 +32,7 @@ class Surrogate(Protocol):
     def curve(self, x: Any) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms, for the nine numbers of `Settings.to_vector`."""
 
+    @property
     def trained_range(self) -> TrainedRange:
         """What it was made for."""
 
@@ -162,10 +163,11 @@ def as_rows(x: Settings | Any) -> np.ndarray:
 
 def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
     """Warn of rows outside the trained range, or refuse them."""
+    trained = model.trained_range
     problems = [
-        f"{field}: {_named(bad)} must be {allowed}"
-        for field, allowed, inside in model.trained_range().judge(rows)
-        if len(bad := np.flatnonzero(~inside))
+        f"{field}: {_named(np.flatnonzero(~inside))} must be {trained.allowed(field)}"
+        for field, inside in trained.judge(rows)
+        if not inside.all()
     ]
     if not problems:
         return

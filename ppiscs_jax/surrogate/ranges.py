@@ -12,6 +12,9 @@ from ppiscs_jax.settings import RANGES, VECTOR_ORDER
 
 ROUNDING = 1e-6
 
+SPECIMEN = "element and zone_axis"
+"""The field that says which specimens are known."""
+
 
 @dataclass(frozen=True)
 class TrainedRange:
@@ -34,17 +37,20 @@ class TrainedRange:
             inside.append((value >= low - slack) & (value <= high + slack))
         return jnp.all(jnp.stack(inside))
 
-    def judge(self, rows: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-        """For each field: what is allowed, and which rows (…, 9) keep to it."""
-        known = np.zeros(len(rows), dtype=bool)
-        for number, code in self.specimens:
-            known |= (rows[:, 0] == number) & (rows[:, 1] == code)
-        yield "element and zone_axis", f"one of {self.names()}", known
+    def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """For each field, which rows (…, 9) keep to it."""
+        same = rows[:, None, :2] == np.asarray(self.specimens)
+        yield SPECIMEN, np.any(np.all(same, axis=2), axis=1)
         for field, (low, high) in self.limits.items():
             value, slack = rows[:, VECTOR_ORDER.index(field)], ROUNDING * abs(high)
-            unit = RANGES[field][2]
-            inside = (value >= low - slack) & (value <= high + slack)
-            yield field, f"{low:g} to {high:g} {unit}", inside
+            yield field, (value >= low - slack) & (value <= high + slack)
+
+    def allowed(self, field: str) -> str:
+        """What a field may be, as text."""
+        if field == SPECIMEN:
+            return f"one of {self.names()}"
+        low, high = self.limits[field]
+        return f"{low:g} to {high:g} {RANGES[field][2]}"
 
     def names(self) -> str:
         """The specimens, as text."""
