@@ -28,7 +28,8 @@ def made_up(element, zone, voltage, rmsd, n_atoms):
     means = np.zeros((4, len(RINGS) - 1, n_atoms, len(ANGLES)))
     for r in range(len(RINGS) - 1):
         low, high = RINGS[r : r + 2] ** 2
-        tilts = low + (np.arange(400) + 0.5) / 400 * (high - low)
+        # Inside a ring the table takes tilts to fill it evenly: here to a thousandth.
+        tilts = low + (np.arange(1000) + 0.5) / 1000 * (high - low)
         for n in range(n_atoms):
             curve = beyond(tilts[:, None], ANGLES, voltage, rmsd, n + 1).mean(axis=0)
             means[:, r, n] = curve - curve[-1]
