@@ -146,11 +146,13 @@ def propagate(forward: Forward, problem: Problem, samples: Samples) -> Spread:
             "at thicknesses that it has for others; narrow the bounds"
         )
     weights = samples.weights
-    mean = weights @ drawn
-    second, fourth = (weights @ (drawn - mean) ** power for power in (2, 4))
+    # About the first draw, so that draws which are all equal have no spread at all.
+    departure = drawn - drawn[0]
+    offset = weights @ departure
+    second, fourth = (weights @ (departure - offset) ** power for power in (2, 4))
     std = np.sqrt(second)
     of_variance = np.sqrt(np.maximum(fourth - second**2, 0) / samples.effective_size)
-    return Spread(mean, std, of_variance / (2 * np.where(std > 0, std, 1)))
+    return Spread(drawn[0] + offset, std, of_variance / (2 * np.where(std > 0, std, 1)))
 
 
 def _measured_curves(
