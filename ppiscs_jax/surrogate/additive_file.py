@@ -6,7 +6,6 @@ aperture and rmsd, in which most are small, and rounded. Read again, they are pu
 order, from which rounding may have moved them.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem, reading_npz, replacing
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.splines import SplineAxis
 
@@ -64,32 +63,21 @@ def load_additive(path: str | Path) -> AdditiveModel:
         InputError: the file holds no such model, or is damaged.
         FileNotFoundError: there is no such file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["format"]) != FORMAT:
-                raise InputError(f"{path}: its format is {arrays['format']}, not {FORMAT}")
-            groups = range(len(arrays["atomic_numbers"]))
-            axes: dict[str, Any] = {
-                name: SplineAxis(
-                    jnp.asarray(arrays[f"{name}_knots"]), int(arrays[f"{name}_degree"])
-                )
-                for name in AXES
-            }
-            sizes = axes["aperture"].size, axes["rmsd"].size
-            wholes: dict[str, Any] = {name: jnp.asarray(arrays[name]) for name in WHOLE}
-            scattered = [_unpacked({n: arrays[f"{n}_{g}"] for n in PARTS}, *sizes) for g in groups]
-            return AdditiveModel(
-                scattered=jnp.asarray(np.stack(scattered)),
-                unscattered=jnp.asarray(arrays["unscattered"], jnp.float32),
-                **wholes,
-                **axes,
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a file of an additive model ({error})") from error
+    with reading_npz(path, FORMAT, "an additive model") as arrays:
+        groups = range(len(arrays["atomic_numbers"]))
+        axes: dict[str, Any] = {
+            name: SplineAxis(jnp.asarray(arrays[f"{name}_knots"]), int(arrays[f"{name}_degree"]))
+            for name in AXES
+        }
+        sizes = axes["aperture"].size, axes["rmsd"].size
+        wholes: dict[str, Any] = {name: jnp.asarray(arrays[name]) for name in WHOLE}
+        scattered = [_unpacked({n: arrays[f"{n}_{g}"] for n in PARTS}, *sizes) for g in groups]
+        return AdditiveModel(
+            scattered=jnp.asarray(np.stack(scattered)),
+            unscattered=jnp.asarray(arrays["unscattered"], jnp.float32),
+            **wholes,
+            **axes,
+        )
 
 
 PARTS = ("high", "low", "basis", "angle_scale", "thickness_scale")

@@ -1,6 +1,5 @@
 """How far a surrogate is off, judged by simulations that it was not trained on."""
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem, reading_npz, replacing
 from ppiscs_jax.settings import VECTOR_ORDER
 
 FORMAT = "ppiscs-jax checks 1"
@@ -94,15 +93,6 @@ def load_checks(path: str | Path) -> Checks:
         InputError: the file holds no checks, or is damaged.
         FileNotFoundError: there is no such file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["format"]) != FORMAT:
-                raise InputError(f"{path}: its format is {arrays['format']}, not {FORMAT}")
-            numbers = {n: arrays[n].astype(float) for n in ("x", "ppiscs", "standard_error")}
-            return Checks(**numbers, about=str(arrays["about"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a file of checks ({error})") from error
+    with reading_npz(path, FORMAT, "checks") as arrays:
+        numbers = {n: arrays[n].astype(float) for n in ("x", "ppiscs", "standard_error")}
+        return Checks(**numbers, about=str(arrays["about"]))

@@ -4,13 +4,14 @@ import warnings
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, overload
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
+from ppiscs_jax.files import npz_format
 from ppiscs_jax.kernel import Curve
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
@@ -18,7 +19,7 @@ from ppiscs_jax.surrogate.additive_file import load_additive
 from ppiscs_jax.surrogate.ranges import TrainedRange
 
 ADDITIVE = "additive"
-WEIGHTS = {ADDITIVE: "additive.npz"}
+WEIGHTS = {ADDITIVE: "additive.npz", "densenet": "densenet.npz"}
 """Files of the shipped surrogates, in the folder `weights`."""
 
 Outside = Literal["warn", "raise"]
@@ -41,37 +42,59 @@ class OutsideTrainedRangeWarning(UserWarning):
     """Some settings are outside what a surrogate was made for; their curves are NaN."""
 
 
-@cache
-def load_surrogate(name: str = ADDITIVE) -> AdditiveModel:
+@overload
+def load_surrogate(name: Literal["additive"] = ...) -> AdditiveModel: ...
+
+
+@overload
+def load_surrogate(name: str) -> Surrogate: ...
+
+
+def load_surrogate(name: str = ADDITIVE) -> Surrogate:
     """A surrogate that comes with the package; read once.
 
     Args:
-        name: "additive".
+        name: "additive", the default of everything; or "densenet", a network of the paper's kind
+            and size, for comparison.
 
     Returns:
-        A pytree with the methods `curve`, `beyond`, `standard_error`, …, to which jit, vmap and
-        grad apply.
+        A pytree with the method `curve`, the additive model also with `beyond`,
+        `standard_error`, …, to which jit, vmap and grad apply.
 
     Raises:
         InputError: there is no such surrogate.
     """
     if problem := choice_problem("name", name, WEIGHTS):
         raise InputError(problem)
+    return _shipped(name)
+
+
+@cache
+def _shipped(name: str) -> Surrogate:
     with as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]) as path:
-        return load_additive(path)
+        return _read_npz(path)
 
 
 def read_surrogate(name: str) -> Surrogate:
-    """A surrogate by its name, or from a file: .npz of `save_additive`, .mat as published.
+    """A surrogate by its name, or from a file: .npz of this package, or .mat as published.
 
     Raises:
         InputError, FileNotFoundError: there is no such surrogate, or the file holds none.
     """
-    if Path(name).suffix.lower() == ".mat":
+    path = Path(name)
+    if path.suffix.lower() == ".mat":
         from ppiscs_jax.surrogate.network import read_network  # Flax is slow to import
 
-        return read_network(name)
-    return load_additive(name) if Path(name).suffix.lower() == ".npz" else load_surrogate(name)
+        return read_network(path)
+    return _read_npz(path) if path.suffix.lower() == ".npz" else load_surrogate(name)
+
+
+def _read_npz(path: Path) -> Surrogate:
+    if "network" in npz_format(path):
+        from ppiscs_jax.surrogate.network import load_network  # Flax is slow to import
+
+        return load_network(path)
+    return load_additive(path)
 
 
 def predict(

@@ -45,7 +45,7 @@ class Stage(Model):
         decay: factor that the learning rate falls by …
         decay_epochs: … every so many epochs.
         warmup_steps: in which it rises linearly from 0.
-        weights: of the loss terms.
+        weights: of the loss terms. A constraint that weighs nothing is not computed.
     """
 
     epochs: PositiveFloat

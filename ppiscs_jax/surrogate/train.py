@@ -52,6 +52,8 @@ def train(
     table: KernelTable,
     folder: str | Path,
     *,
+    start: Params | None = None,
+    tested: KernelTable | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Params:
     """Train as a recipe says, on all devices, each taking its share of every batch.
@@ -65,6 +67,8 @@ def train(
         recipe: network, schedule, seed.
         table: the data set.
         folder: made if it is not there; it must be of the same recipe otherwise.
+        start: weights to start from, of the same architecture (transfer); None for random ones.
+        tested: all of it is tested on, instead of held-out cells, of which there are then none.
         progress: called with a `Progress`.
 
     Returns:
@@ -82,11 +86,15 @@ def train(
         )
     _claim(folder, recipe)
     network = recipe.network.network(table.beyond.shape[-1])
-    training, testing = split_cells(table, recipe.held_out, recipe.seed)
+    training, testing = split_cells(table, 0.0 if tested else recipe.held_out, recipe.seed)
+    if tested:
+        testing, _ = split_cells(tested, 0.0, recipe.seed)
     mesh = Mesh(np.array(devices), ("examples",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     table, cells = jax.device_put((table, jnp.asarray(training)), everywhere)
-    params = jax.device_put(network.initial(recipe.seed), everywhere)
+    # A copy, because steps take over the memory of what they are given.
+    initial = network.initial(recipe.seed) if start is None else jax.tree.map(jnp.array, start)
+    params = jax.device_put(initial, everywhere)
     clock = _Clock(sum(recipe.steps(stage) for stage in recipe.stages), progress)
     first = 0
     with Checkpoints(folder / "checkpoints") as checkpoints:
@@ -109,7 +117,7 @@ def train(
                 if step == last or step % recipe.checkpoint_steps < recipe.steps_per_call:
                     checkpoints.save(step, state)
                     if len(testing):
-                        entry["test"] = _numbers(test(recipe, state[0], table, testing))
+                        entry["test"] = _numbers(test(recipe, state[0], tested or table, testing))
                 entry["examples_per_s"] = clock.tell(step, recipe, trained["l1n"])
                 _append(folder / METRICS_FILE, entry)
             params = state[0]
@@ -128,21 +136,25 @@ def _test(network, params, table, cells, key, examples) -> Terms:
     return _terms(network, params, table, cells, key, examples, None)
 
 
-def _terms(network, params, table, cells, key, examples, sharding) -> Terms:
+def _terms(network, params, table, cells, key, examples, sharding, constrained=True) -> Terms:
     """Loss terms of as many new examples."""
     of_examples, of_split = jax.random.split(key)
     batch = sample_one_each(table, cells, of_examples, examples)
     if sharding:
         batch = jax.lax.with_sharding_constraint(batch, sharding)
     x, y, exists = (part[:, 0] for part in batch)
-    return losses(lambda inputs: network.apply({"params": params}, inputs), x, y, exists, of_split)
+
+    def predicted(inputs):
+        return network.apply({"params": params}, inputs)
+
+    return losses(predicted, x, y, exists, of_split, constrained)
 
 
 def _compiled_steps(
     recipe: Recipe, network: DenseNet, optimiser: optax.GradientTransformation, stage: Stage, mesh
 ) -> Callable:
     """A function that makes `steps_per_call` steps: new state, and mean loss terms."""
-    weights = stage.weights.terms()
+    weights, constrained = stage.weights.terms(), stage.weights.constraint > 0
     sharding = NamedSharding(mesh, PartitionSpec("examples"))
 
     @partial(jax.jit, donate_argnums=0)
@@ -150,7 +162,8 @@ def _compiled_steps(
         base = jax.random.fold_in(jax.random.key(recipe.seed), 1)
 
         def loss(params, key):
-            terms = _terms(network, params, table, cells, key, recipe.batch_size, sharding)
+            batch = recipe.batch_size, sharding, constrained
+            terms = _terms(network, params, table, cells, key, *batch)
             return weighted(terms, weights), terms
 
         def one(state, step):

@@ -1,0 +1,215 @@
+"""Kinds of surrogates compared: errors, additivity, what aberrations do, size and time.
+
+The additive splines, plain interpolation of the data set's table, the DenseNet, and, where its
+file is given, the published network. Writes comparison.csv, result.json and architectures.png.
+
+    python -m experiments.architectures.run [--config FILE] [--out FOLDER]
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+from pydantic import Field, PositiveFloat, PositiveInt
+from rich.table import Table
+
+from experiments.common import (
+    ROOT,
+    main,
+    provenance,
+    save_csv,
+    save_figure,
+    save_json,
+    tidy,
+    wide_console,
+)
+from ppiscs_jax import predict
+from ppiscs_jax.config import Model
+from ppiscs_jax.dataset.inspect import kernel_files
+from ppiscs_jax.dataset.sample import C10_ANGSTROM, C30_MM, sample_one_each, split_cells
+from ppiscs_jax.dataset.table import KernelTable, load_table
+from ppiscs_jax.plots.curves import COLOURS
+from ppiscs_jax.surrogate.evaluate import evaluate, load_checks
+from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate, read_surrogate
+from ppiscs_jax.surrogate.ranges import TrainedRange
+
+TABLE = "table"
+ABERRATIONS = 8
+"""Random values of C30 and C10 for each of the settings."""
+
+
+class Config(Model):
+    """What the config may say."""
+
+    seed: int
+    checks: str
+    kernels: str
+    surrogates: Annotated[list[str], Field(min_length=1)]
+    least_width_mrad: PositiveFloat
+    settings: PositiveInt
+    batch: PositiveInt
+    rounds: PositiveInt
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TableModel:
+    """The data set itself, interpolated by cubics, at the voltages that were simulated."""
+
+    table: KernelTable
+
+    @jax.jit
+    def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+        """PPISCS [Å²] at 1, 2, … atoms."""
+        t, x = self.table, jnp.asarray(x)
+        same = (t.atomic_numbers == x[0]) & (t.zone_codes == x[1])
+        group, voltage = jnp.argmax(same), jnp.argmin(jnp.abs(t.voltages_kv - x[2]))
+        beyond = t.beyond_angles(group, voltage, x[8], x[5], x[6:8])
+        known = jnp.any(same) & (jnp.arange(beyond.shape[1]) < t.thickest[group])
+        return jnp.where(known, beyond[0] - beyond[1], jnp.nan)
+
+    @cached_property
+    def trained_range(self) -> TrainedRange:
+        """The nodes'."""
+        t = self.table
+        nodes = {
+            "voltage_kv": t.voltages_kv,
+            "convergence_mrad": t.ring_edges_mrad[1:],
+            "inner_mrad": t.angles_mrad,
+            "outer_mrad": t.angles_mrad,
+            "rmsd_angstrom": t.rmsd_angstrom,
+        }
+        specimens = zip(t.atomic_numbers, t.zone_codes, strict=True)
+        return TrainedRange(
+            specimens=tuple((int(z), int(code)) for z, code in specimens),
+            limits={name: (float(v[0]), float(v[-1])) for name, v in nodes.items()},
+        )
+
+
+def additivity(model: Surrogate, x: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """|both parts of a detector − the whole| over the maximum, largest over n, by settings.
+
+    Detectors a part of which begins outside of what the model was made for are left out.
+    """
+    low, high = x.copy(), x.copy()
+    low[:, 7] = high[:, 6] = x[:, 6] + random.uniform(0.1, 0.9, len(x)) * (x[:, 7] - x[:, 6])
+    known = np.ones(len(x), bool)
+    for rows in (x, low, high):
+        known &= np.all([inside for _, inside in model.trained_range.judge(rows)], axis=0)
+    whole, *parts = (
+        predict(rows[known], surrogate=model).astype(float) for rows in (x, low, high)
+    )
+    return np.nanmax(np.abs(sum(parts) - whole), axis=1) / np.nanmax(whole, axis=1)
+
+
+def aberration_spread(model: Surrogate, x: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Standard deviation over C30 and C10 by the mean, largest over n, by settings."""
+    many = np.repeat(x[:, None], ABERRATIONS, axis=1)
+    for index, most in ((3, C30_MM), (4, C10_ANGSTROM)):
+        many[..., index] = random.uniform(-most, most, many.shape[:2])
+    curves = predict(many, surrogate=model).astype(float)
+    departure = curves - curves[:, :1]
+    return np.nanmax(departure.std(axis=1) / curves[:, 0], axis=1)
+
+
+def seconds(model: Surrogate, x: np.ndarray, rounds: int) -> float:
+    """Of one call, the median."""
+    predict(x, surrogate=model)
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        predict(x, surrogate=model)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def megabytes(name: str, kernels: Path) -> float:
+    """Size of the file, or files, that a surrogate is read from."""
+    if name == TABLE:
+        return sum(path.stat().st_size for path in kernel_files(kernels)) / 1e6
+    if name in WEIGHTS:
+        with (files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]).open("rb") as file:
+            return file.seek(0, 2) / 1e6
+    return Path(name).stat().st_size / 1e6
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """Error against size and against time."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    for axes, key, label in zip(
+        figure.subplots(1, 2, sharey=True),
+        ("megabytes", "microseconds_a_curve"),
+        ("Size of the file (MB)", "Time of a curve among many (µs)"),
+        strict=True,
+    ):
+        for row, colour in zip(rows, COLOURS, strict=False):
+            at = {"color": colour, "label": row["surrogate"]}
+            axes.plot(row[key], row["mean_score"], "o", **at)
+            axes.plot(row[key], row["percentile_99"], "^", color=colour, fillstyle="none")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(label)
+        tidy(axes)
+    figure.axes[0].set_ylabel("Score: mean (●), 99th percentile (△)")
+    figure.axes[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def run(config: Config, out: Path) -> None:
+    """Compare, and show."""
+    checks, kernels = load_checks(ROOT / config.checks), ROOT / config.kernels
+    table = load_table(kernel_files(kernels))
+    cells, _ = split_cells(table, 0.0, config.seed)
+    examples = sample_one_each(table, cells, jax.random.key(config.seed), config.settings)
+    x = np.asarray(examples.x[:, 0], float)
+    wide = checks.x[..., 7] - checks.x[..., 6] >= config.least_width_mrad
+    many = x[np.arange(config.batch) % len(x)]
+    rows = []
+    for name in config.surrogates:
+        model = TableModel(table) if name == TABLE else read_surrogate(name)
+        scores = evaluate(lambda v, model=model: predict(v, surrogate=model), checks)
+        known = scores[wide & np.isfinite(scores)]
+        random = np.random.default_rng(config.seed)
+        of_parts, spread = additivity(model, x, random), aberration_spread(model, x, random)
+        rows.append(
+            {
+                "surrogate": "published" if "coef_scs_fcc" in name else name,
+                "curves": len(known),
+                "mean_score": float(known.mean()),
+                "percentile_99": float(np.quantile(known, 0.99)),
+                "additivity_mean": float(of_parts.mean()),
+                "additivity_largest": float(of_parts.max()),
+                "aberration_spread_mean": float(spread.mean()),
+                "aberration_spread_largest": float(spread.max()),
+                "megabytes": megabytes(name, kernels),
+                "microseconds_alone": 1e6 * seconds(model, x[0], 10 * config.rounds),
+                "microseconds_a_curve": 1e6 * seconds(model, many, config.rounds) / config.batch,
+            }
+        )
+    shown = Table(*(column.replace("_", " ") for column in rows[0]))
+    for row in rows:
+        shown.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+    wide_console().print(shown)
+    save_csv(out / "comparison.csv", rows)
+    content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
+    save_json(out / "result.json", content)
+    save_figure(out / "architectures.png", draw(rows))
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0 if it ran, 2 if it could not."""
+    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(command())
