@@ -106,9 +106,7 @@ def additivity(model: Surrogate, x: np.ndarray, random: np.random.Generator) -> 
     known = np.ones(len(x), bool)
     for rows in (x, low, high):
         known &= np.all([inside for _, inside in model.trained_range.judge(rows)], axis=0)
-    whole, *parts = (
-        predict(rows[known], surrogate=model).astype(float) for rows in (x, low, high)
-    )
+    whole, *parts = (predict(rows[known], surrogate=model).astype(float) for rows in (x, low, high))
     return np.nanmax(np.abs(sum(parts) - whole), axis=1) / np.nanmax(whole, axis=1)
 
 

@@ -59,15 +59,15 @@ def fit(
     problems = _output_problems(out, ".json", plot)
     library = _tried(problems, lambda: read_library(measured))
     curve: Any = library and _tried(problems, lambda: given.measured(library))
-    surrogate, stated = _stated(problems, given)
-    problem: Any = None
-    if stated is not None:
-        limits = surrogate.trained_range.limits
-        problem = _tried(problems, lambda: given.problem(limits))
+    n_atoms = len(curve.ppiscs) if curve else 1
+    forward, limits, precision = _forward(problems, given, n_atoms)
+    problem = forward and _tried(problems, lambda: given.problem(limits))
     if problems:
         raise InputError(problems)
 
-    result = fit_curve(surrogate.curve, problem, curve, method=given.method, cost=given.cost)
+    options = {"method": given.method, "cost": given.cost, "precision": precision}
+    stated = _stated(given, forward)
+    result = fit_curve(forward, problem, curve, **options)
     _print_fit(result, Console())
     if out:
         content = {
@@ -125,14 +125,13 @@ def uncertainty(
         )
         if p
     ]
-    surrogate, stated = _stated(problems, given)
-    problem: Any = None
-    if stated is not None:
-        problem = _tried(problems, given.half_widths)
+    forward, _, _ = _forward(problems, given, None)
+    problem = forward and _tried(problems, given.half_widths)
     if problems:
         raise InputError(problems)
+    stated = _stated(given, forward)
     samples = prior_samples(problem, jax.random.key(seed), draws)
-    spread = propagate(surrogate.curve, problem, samples)
+    spread = propagate(forward, problem, samples)
 
     columns = (
         "n_atoms",
@@ -186,16 +185,26 @@ def _tried(problems: list[str], function: Callable[[], Any]) -> Any:
         return None
 
 
-def _stated(problems: list[str], given: "FitConfig") -> tuple[Any, Any]:
-    """The surrogate, and the curve at the stated settings with gain and offset."""
+def _forward(problems: list[str], given: "FitConfig", n_atoms: int | None) -> tuple:
+    """The forward model, what it knows, its precision; None and complaints if it knows too little.
+
+    A surrogate is asked at once whether it knows the stated settings.
+    """
     from ppiscs_jax.surrogate.predict import predict, read_surrogate
 
-    surrogate = _tried(problems, lambda: read_surrogate(given.surrogate))
-    settings = _tried(problems, given.settings)
-    if surrogate is None or settings is None:
-        return surrogate, None
-    curve = _tried(problems, lambda: predict(settings, surrogate=surrogate, outside="raise"))
-    return surrogate, None if curve is None else given.gain * curve + given.offset_angstrom2
+    def known() -> tuple:
+        settings = given.settings()
+        if given.simulator is None:
+            predict(settings, surrogate=read_surrogate(given.surrogate), outside="raise")
+        return given.forward(n_atoms)
+
+    return _tried(problems, known) or (None, {}, "double")
+
+
+def _stated(given: "FitConfig", forward: Any) -> Any:
+    """The curve at the stated settings, with gain and offset."""
+    curve = np.asarray(forward(given.settings().to_vector().astype(np.float32)), float)
+    return given.gain * curve + given.offset_angstrom2
 
 
 def _output_problems(out: Path | None, suffix: str, plot: Path | None) -> list[str]:

@@ -3,15 +3,18 @@
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ppiscs_jax.config import Model
 from ppiscs_jax.dataset.library import Library
 from ppiscs_jax.errors import InputError, choice_problem
-from ppiscs_jax.inverse.fit import Cost, Method
+from ppiscs_jax.inverse.fit import Cost, Method, Precision
+from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.inverse.posterior import UNITS_OF_AREA
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Measured, Problem
+from ppiscs_jax.inverse.simulator import WAVES, simulator
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import read_surrogate
 
 REACH = 5.0
 """Bounds that are not given are so many prior standard deviations from what is stated."""
@@ -41,6 +44,13 @@ class Stated(Model):
     c10_angstrom: float = 0.0
 
 
+class Simulated(Model):
+    """The simulator as forward model, as in `simulator`."""
+
+    waves: PositiveInt = WAVES
+    seed: NonNegativeInt = 0
+
+
 class FitConfig(Model):
     """What is known of a microscope and of a measured curve.
 
@@ -56,6 +66,7 @@ class FitConfig(Model):
         dose_per_angstrom2: instead, the dose [e⁻/Å²] whose Poisson noise is all the noise.
         method, cost: as in `fit`. With the cost "absolute" std are half widths, the paper's way.
         surrogate: name, or .npz or .mat file, of the forward model.
+        simulator: the forward model instead of a surrogate; for fits only.
     """
 
     stated: Stated
@@ -70,6 +81,7 @@ class FitConfig(Model):
     method: Method = "trf"
     cost: Cost = "likelihood"
     surrogate: str = "additive"
+    simulator: Simulated | None = None
 
     @model_validator(mode="after")
     def _one_noise(self) -> "FitConfig":
@@ -79,6 +91,21 @@ class FitConfig(Model):
                 "standard_error, relative_error, dose_per_angstrom2: give one of them at most"
             )
         return self
+
+    def forward(self, n_atoms: int | None) -> tuple[Forward, Limits, Precision]:
+        """The forward model of curves up to n_atoms, what it knows, and in which precision.
+
+        Raises:
+            InputError, FileNotFoundError: there is no such surrogate; or a simulator is asked for
+                without n_atoms.
+        """
+        if self.simulator is None:
+            surrogate = read_surrogate(self.surrogate)
+            return surrogate.curve, surrogate.trained_range.limits, "double"
+        if n_atoms is None:
+            raise InputError("simulator: only fits can use it")
+        settings = self.settings()
+        return simulator(settings, n_atoms, **self.simulator.model_dump()), {}, "single"
 
     def settings(self) -> Settings:
         """The settings as stated; raises InputError for values out of range."""

@@ -376,26 +376,17 @@ def test_simulator_recovers_rmsd():
 
     Single precision: in double the same key would draw other displacements.
     """
-    from ppiscs_jax.differentiable import gradient_grid, ppiscs_estimate, unit_tilts
+    from ppiscs_jax.inverse.simulator import simulator
 
     settings = Settings("Au", "110", 300.0, 20.0, 60.0, 150.0, 0.085)
-    grid, tilts = gradient_grid(settings, 8), jnp.asarray(unit_tilts("110", 4, seed=0))
-
-    def simulator(x):
-        names = ("voltage_kv", "convergence_mrad", "inner_mrad", "outer_mrad", "rmsd_angstrom")
-        numbers = dict(zip(names, x[jnp.array([2, 5, 6, 7, 8])], strict=True))
-        return ppiscs_estimate(
-            Settings("Au", "110", **numbers), grid, jax.random.key(0), tilts, n_atoms=8
-        )
-
-    true = settings.to_vector()
-    exact = np.asarray(jax.jit(simulator)(true), float)
+    forward, true = simulator(settings, 8, waves=4), settings.to_vector()
+    exact = np.asarray(jax.jit(forward)(true), float)
     stated = true.copy()
     stated[8] = 0.090
     error = 0.005 * exact.max()
     measured = Measured(exact + error * np.random.default_rng(0).standard_normal(8), error)
     problem = Problem(stated, {"rmsd_angstrom": Free(0.07, 0.11, 0.01)})
-    result = fit(simulator, problem, measured, precision="single")
+    result = fit(forward, problem, measured, precision="single")
     assert result.success
     assert result.explained
     assert abs(result.estimates[0] - 0.085) < 4 * result.standard_errors[0]

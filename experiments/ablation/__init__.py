@@ -1,0 +1,1 @@
+"""Architectures of the paper's network (Fig. 3)."""

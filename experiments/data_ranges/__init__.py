@@ -1,0 +1,1 @@
+"""What the training examples cover (Table 1 and Fig. 2)."""

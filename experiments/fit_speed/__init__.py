@@ -1,0 +1,1 @@
+"""Gradient fits against the paper's Nelder–Mead."""

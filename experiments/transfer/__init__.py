@@ -1,0 +1,1 @@
+"""Transfer of the shipped network to a zone axis it has not seen."""
