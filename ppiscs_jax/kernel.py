@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy  # its submodules load when first used
 
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.settings import Settings
@@ -59,7 +59,7 @@ class Curve:
         Student's t over batches, a normal distribution for predictions.
         """
         freedom = self.batches - 1 if self.model is None else np.inf
-        half = stdtrit(freedom, 0.5 + level / 2) * self.standard_error
+        half = scipy.special.stdtrit(freedom, 0.5 + level / 2) * self.standard_error
         return self.ppiscs - half, self.ppiscs + half
 
 

@@ -18,8 +18,8 @@ from functools import lru_cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy  # its submodules load when first used
 from jaxtyping import Array, Complex, Float
-from scipy.special import j0
 
 from ppiscs_jax.multislice.form_factors import projected_scattering, scattering_factor_angstrom
 from ppiscs_jax.types import Scalar
@@ -54,7 +54,7 @@ def _hankel() -> tuple[np.ndarray, np.ndarray]:
     nodes = np.concatenate([inner, outer])
     weights = np.concatenate([log_weights * inner, outer_weights])
     gamma = np.linspace(0, REACH, N_FREQUENCIES)
-    return nodes, 2 * np.pi * nodes * weights * j0(2 * np.pi * gamma[:, None] * nodes)
+    return nodes, 2 * np.pi * nodes * weights * scipy.special.j0(2 * np.pi * gamma[:, None] * nodes)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def core_table(symbol: str, band_limit_inv_angstrom: float) -> CoreTable:
     nodes, _ = _hankel()
     g, weights = _gauss_legendre(0.0, 1.0, 256)
     spectrum = scattering_factor_angstrom(symbol, g * k_c) * soft_window(g)
-    soft = k_c**2 * (j0(2 * np.pi * nodes[:, None] * g) @ (2 * np.pi * g * weights * spectrum))
+    soft = k_c**2 * (
+        scipy.special.j0(2 * np.pi * nodes[:, None] * g) @ (2 * np.pi * g * weights * spectrum)
+    )
     return CoreTable(
         full=projected_scattering(symbol, nodes / k_c),
         soft=soft,

@@ -5,7 +5,7 @@ Evaluated in float64 on the host: the terms of some elements cancel to four digi
 """
 
 import numpy as np
-from scipy.special import k0, k1
+import scipy  # its submodules load when first used
 
 # Table 2 of the paper: aᵢ [Å], bᵢ [Å²].
 COEFFICIENTS = {
@@ -67,4 +67,4 @@ def projected_scattering(symbol: str, r_angstrom: np.ndarray) -> np.ndarray:
     """
     a, b = np.array(COEFFICIENTS[symbol])[:, :, *[None] * np.ndim(r_angstrom)]
     x = 2 * np.pi * np.asarray(r_angstrom) / np.sqrt(b)
-    return np.sum(a * (2 * np.pi / b) * (k0(x) + x * k1(x) / 2), axis=0)
+    return np.sum(a * (2 * np.pi / b) * (scipy.special.k0(x) + x * scipy.special.k1(x) / 2), axis=0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.fft import next_fast_len
+import scipy  # its submodules load when first used
 
 from ppiscs_jax.crystal import ZONE_AXES
 
@@ -111,5 +111,5 @@ def make_grid(
     lengths = (mx * cell[0], my * cell[1])
     pixels = [2 * band_limit_inv_angstrom / band_fraction * b * lattice_angstrom for b in lengths]
     # Lengths with only small prime factors: FFTs of others cost several times more.
-    nx, ny = (2 * next_fast_len(math.ceil(n / 2)) for n in pixels)
+    nx, ny = (2 * scipy.fft.next_fast_len(math.ceil(n / 2)) for n in pixels)
     return CrystalGrid(lengths, (nx, ny), band_fraction, zone_axis, (mx, my))

@@ -127,11 +127,9 @@ class AdditiveModel:
         """Outside of it, predictions are NaN."""
         ends = {name: getattr(self, name).ends for name in ("rmsd", "angle", "aperture")}
         voltages = np.asarray(self.voltages_kv, float)
+        specimens = (np.asarray(a).tolist() for a in (self.atomic_numbers, self.zone_codes))
         return TrainedRange(
-            specimens=tuple(
-                (int(z), int(code))
-                for z, code in zip(self.atomic_numbers, self.zone_codes, strict=True)
-            ),
+            specimens=tuple(zip(*specimens, strict=True)),
             limits={
                 "voltage_kv": (voltages[0], voltages[-1]),
                 "convergence_mrad": tuple(np.sqrt(ends["aperture"])),

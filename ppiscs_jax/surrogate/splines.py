@@ -36,7 +36,8 @@ class SplineAxis:
     @property
     def ends(self) -> tuple[float, float]:
         """Where the axis begins and ends."""
-        return float(self.knots[0]), float(self.knots[-1])
+        knots = np.asarray(self.knots)
+        return float(knots[0]), float(knots[-1])
 
     def holds(self, x: Float[Array, "*some"]) -> Bool[Array, "*some"]:
         """Whether the axis reaches so far; rounding is forgiven."""
