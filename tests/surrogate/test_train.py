@@ -107,6 +107,31 @@ def test_divergence_is_told(tmp_path):
         train(wild, made_up_table(), tmp_path / "run")
 
 
+def test_transfer(trained, tmp_path):
+    """From given weights, which are left as they are, tested on all of another table."""
+    start = trained[1]
+    before = jax.tree.map(np.array, start)
+    table = made_up_table()
+    train(RECIPE, table, tmp_path / "run", start=start, tested=table)
+    assert equal(start, before)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    first = json.loads((trained[0] / "metrics.jsonl").read_text().splitlines()[0])
+    assert lines[0]["train"]["l1log"] < first["train"]["l1log"] / 3
+    assert [line["step"] for line in lines if "test" in line] == [20, 40, 60, 80]
+
+
+def test_a_constraint_of_no_weight(tmp_path):
+    """It is not computed, and everything else is as if it were; held-out cells still tell it."""
+    weights = Weights(l1n=0.1, l2n=0.01, l1log=16.0, constraint=0)
+    recipe = RECIPE.model_copy(
+        update={"stages": [Stage(epochs=0.5, learning_rate=1e-2, weights=weights)]}
+    )
+    train(recipe, made_up_table(), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert all(line["train"]["constraint"] == 0 for line in lines)
+    assert lines[-1]["test"]["constraint"] > 0
+
+
 def test_folders_of_others(trained, tmp_path):
     other = RECIPE.model_copy(update={"seed": 2})
     with pytest.raises(InputError, match="another recipe"):

@@ -1,0 +1,97 @@
+"""Networks in files of this package, and the one that it ships."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ppiscs_jax import InputError, load_surrogate, predict
+from ppiscs_jax.surrogate.densenet import DenseNet, number_of_parameters
+from ppiscs_jax.surrogate.evaluate import Checks, save_checks
+from ppiscs_jax.surrogate.network import load_network, save_network
+from ppiscs_jax.surrogate.predict import read_surrogate
+
+GOLD = np.array([79.0, 0, 300, 0, 0, 20, 60, 200, 0.085])
+SMALL = DenseNet(growth=6, layers=4, outputs=87)
+
+
+def test_round_trip(tmp_path):
+    """Rounded to half precision, of eleven bits: each weight within 2^-12 of itself."""
+    params = SMALL.initial(0)
+    path = tmp_path / "small.npz"
+    save_network(path, SMALL, params, "made up")
+    model = load_network(path)
+    assert model.network == SMALL
+    for read, written in zip(jax.tree.leaves(model.params), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(read, written, rtol=2.0**-11, atol=1e-7)
+    np.testing.assert_array_equal(
+        predict(GOLD, surrogate=read_surrogate(str(path))), predict(GOLD, surrogate=model)
+    )
+
+
+def test_what_is_not_kept(tmp_path):
+    for other in (DenseNet(growth=6, densely=False), DenseNet(growth=6, activation="relu")):
+        with pytest.raises(InputError, match="only densely connected swish"):
+            save_network(tmp_path / "other.npz", other, other.initial(0), "")
+    with pytest.raises(InputError, match=r"must end in one of \.npz"):
+        save_network(tmp_path / "other.mat", SMALL, SMALL.initial(0), "")
+
+
+def test_files_that_are_no_network(tmp_path):
+    checks = Checks(*(np.zeros((1, 1, n)) for n in (9, 3, 3)))
+    save_checks(tmp_path / "checks.npz", checks)
+    with pytest.raises(InputError, match="its format is ppiscs-jax checks 1, not"):
+        load_network(tmp_path / "checks.npz")
+    save_network(tmp_path / "whole.npz", SMALL, SMALL.initial(0), "")
+    damaged = (tmp_path / "whole.npz").read_bytes()[:2000]
+    (tmp_path / "part.npz").write_bytes(damaged)
+    for read in (load_network, lambda path: read_surrogate(str(path))):
+        with pytest.raises(InputError, match="not a file of"):
+            read(tmp_path / "part.npz")
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "none.npz")
+
+
+def test_the_shipped_one():
+    """Of the paper's size, trained on what its file says, near the additive model: 5 % here."""
+    model = load_surrogate("densenet")
+    assert number_of_parameters(model.params) == 1_860_087
+    assert np.mean(abs(predict(GOLD, surrogate=model) / predict(GOLD) - 1)) < 0.05
+    silver = np.where(np.arange(9) == 1, 1, GOLD)
+    assert np.flatnonzero(np.isnan(predict(silver, surrogate=model))).tolist() == [*range(61, 87)]
+
+
+def test_gradients_of_the_shipped_one():
+    """Autodiff against central differences, in double precision, for every input but Z and zone."""
+    with jax.enable_x64(True):
+        model = load_surrogate("densenet")
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model.params)
+
+        def value(x):
+            return model.network.apply({"params": params}, x).sum()
+
+        x, value = jnp.asarray(GOLD), jax.jit(value)
+        slopes = jax.grad(value)(x)
+        for i, step in [(2, 0.1), (3, 1e-6), (4, 0.1), (5, 1e-2), (6, 1e-2), (7, 1e-2), (8, 1e-5)]:
+            change = jnp.zeros(9).at[i].set(step)
+            numeric = (value(x + change) - value(x - change)) / (2 * step)
+            assert slopes[i] != 0
+            assert slopes[i] == pytest.approx(float(numeric), rel=1e-5, abs=1e-9)
+
+
+def test_about(tmp_path):
+    """What made the weights is in the file, as text."""
+    from importlib.resources import files
+
+    path = files("ppiscs_jax.surrogate") / "weights" / "densenet.npz"
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        about = json.loads(str(arrays["about"]))
+    assert {"recipe", "specimens", "versions"} <= set(about)
+    assert about["recipe"]["network"] == {
+        "growth": 160,
+        "layers": 13,
+        "activation": "swish",
+        "densely": True,
+    }
