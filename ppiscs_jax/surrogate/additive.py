@@ -45,7 +45,8 @@ class AdditiveModel:
         scattered: coefficients of the cross-section scattered beyond an angle, mean over the
             aperture, without the unscattered beam [Å²].
         unscattered: coefficients of column area times the fraction left in the unscattered
-            beam, by ring of tilts [Å²].
+            beam, by ring of tilts [Å²]; along thickness the values themselves, which come near 0
+            too sharply for splines.
         thickness: weights of the coefficients along the last axis at 1, 2, … atoms.
         atomic_numbers, zone_codes, thickest: of the groups; thickest [atoms per column].
         log_voltage, aperture, rmsd, angle: axes, in log kV, mrad², Å, mrad.
@@ -54,7 +55,7 @@ class AdditiveModel:
     """
 
     scattered: Float[Array, "groups voltages apertures rmsd angles k"]
-    unscattered: Float[Array, "groups voltages rmsd rings k"]
+    unscattered: Float[Array, "groups voltages rmsd rings n"]
     thickness: Float[Array, "k n"]
     atomic_numbers: Int[Array, " groups"]
     zone_codes: Int[Array, " groups"]
@@ -70,9 +71,8 @@ class AdditiveModel:
     def curve(self, x: Inputs) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms."""
         x = jnp.asarray(x)
-        beyond = self._coefficients(x, x[6:8])
-        curve = (beyond[0] - beyond[1]) @ self.thickness
-        return self._where_known(x, x[6:8], curve)
+        beyond = self._beyond(x, x[6:8])
+        return self._where_known(x, x[6:8], beyond[0] - beyond[1])
 
     @jax.jit
     def beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
@@ -82,8 +82,7 @@ class AdditiveModel:
         the nine numbers does not count.
         """
         x, angles_mrad = jnp.asarray(x), jnp.asarray(angles_mrad)
-        curves = self._coefficients(x, angles_mrad) @ self.thickness
-        return self._where_known(x, angles_mrad, curves)
+        return self._where_known(x, angles_mrad, self._beyond(x, angles_mrad))
 
     @jax.jit
     def sensitivity_curve(
@@ -94,8 +93,8 @@ class AdditiveModel:
         The detector among the nine numbers does not count.
         """
         x, edges_mrad = jnp.asarray(x), jnp.asarray(edges_mrad)
-        beyond = self._coefficients(x, edges_mrad)
-        curve = jnp.asarray(sensitivity) @ (beyond[:-1] - beyond[1:]) @ self.thickness
+        beyond = self._beyond(x, edges_mrad)
+        curve = jnp.asarray(sensitivity) @ (beyond[:-1] - beyond[1:])
         return self._where_known(x, edges_mrad, curve)
 
     @jax.jit
@@ -144,10 +143,8 @@ class AdditiveModel:
         same = (self.atomic_numbers == x[0]) & (self.zone_codes == x[1])
         return jnp.argmax(same).astype(jnp.int32), jnp.any(same)
 
-    def _coefficients(
-        self, x: Inputs, angles_mrad: Float[Array, " angles"]
-    ) -> Float[Array, "angles k"]:
-        """What is scattered beyond angles, as coefficients along thickness."""
+    def _beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
+        """Cross-section scattered beyond angles [Å²], for all thicknesses and settings."""
         group, _ = self._group(x)
         squared = jnp.square(x[5])
         v, of_voltage = self.log_voltage.near(jnp.log(x[2]))
@@ -170,8 +167,8 @@ class AdditiveModel:
         area = jnp.maximum(jnp.minimum(edges[1:], squared) - low, 0) / squared
         window = (1, len(of_voltage), len(of_rmsd), *self.unscattered.shape[3:])
         direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)[0]
-        direct = jnp.einsum("i,j,ijrk->rk", of_voltage, of_rmsd, direct)
-        return jax.vmap(scattered)(angles_mrad) + area @ direct
+        direct = jnp.einsum("i,j,ijrn->rn", of_voltage, of_rmsd, direct)
+        return jax.vmap(scattered)(angles_mrad) @ self.thickness + area @ direct
 
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]

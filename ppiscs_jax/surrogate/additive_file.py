@@ -17,7 +17,7 @@ from ppiscs_jax.files import output_problem, reading_npz, replacing
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.splines import SplineAxis
 
-FORMAT = "ppiscs-jax additive 1"
+FORMAT = "ppiscs-jax additive 2"
 AXES = ("log_voltage", "aperture", "rmsd", "angle")
 WHOLE = ("thickness", "atomic_numbers", "zone_codes", "thickest", "ring_edges_mrad", "voltages_kv")
 

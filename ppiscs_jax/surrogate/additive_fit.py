@@ -26,7 +26,8 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     """An additive model of a data set.
 
     Splines go through the nodes of voltage (quadratic), aperture (cubic) and collection angle
-    (quadratic); along rmsd (one cubic) and thickness they are fitted, which averages noise.
+    (quadratic); along rmsd (one cubic) and thickness they are fitted, which averages noise. The
+    unscattered beam is fitted along rmsd and voltage with coefficients not below 0.
 
     Raises:
         InputError: the data set has fewer than two voltages, apertures or rmsd.
@@ -57,7 +58,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     scattered, unscattered = [], []
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
-        direct = _continued(np.asarray(table.unscattered[group], float), thickest)
+        direct = np.asarray(table.unscattered[group], float)
         coefficients = np.einsum(
             "vV,rR,aA,tT,kN,VRATN->vartk",
             *(solve[name] for name in ("log_voltage", "rmsd", "aperture", "angle")),
@@ -66,15 +67,9 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
             optimize=True,
         )
         scattered.append(falling(coefficients))
-        coefficients = np.einsum(
-            "vV,rR,kN,VREN->vrEk",
-            solve["log_voltage"],
-            solve["rmsd"],
-            of_thickness,
-            direct,
-            optimize=True,
-        )
-        unscattered.append(np.maximum(coefficients, 0))
+        for axis, name in ((1, "rmsd"), (0, "log_voltage")):
+            direct = not_negative(design_matrix(*axes[name]), direct, axis)
+        unscattered.append(direct)
     return AdditiveModel(
         scattered=jnp.asarray(np.stack(scattered), jnp.float32),
         unscattered=jnp.asarray(np.stack(unscattered), jnp.float32),
@@ -103,6 +98,21 @@ def falling(coefficients: np.ndarray) -> np.ndarray:
     for i in np.flatnonzero(np.any(np.diff(rows) > 0, axis=1)):
         rows[i] = isotonic_regression(rows[i], increasing=False).x
     return np.maximum(np.moveaxis(rows.reshape(shape), -1, -2), 0)
+
+
+def not_negative(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
+    """Coefficients along an axis that fit values best by least squares, none below 0.
+
+    Cutting off those of the usual fit instead would raise curves wherever they come near 0.
+    """
+    from scipy.optimize import nnls
+
+    values = np.moveaxis(values, axis, -1)
+    rows = values.reshape(-1, values.shape[-1])
+    found = rows @ np.linalg.pinv(matrix).T
+    for i in np.flatnonzero(np.any(found < 0, axis=1)):
+        found[i] = nnls(matrix, rows[i])[0]
+    return np.moveaxis(found.reshape(*values.shape[:-1], -1), -1, axis)
 
 
 def _through(nodes: np.ndarray, degree: int) -> tuple[np.ndarray, int, np.ndarray]:

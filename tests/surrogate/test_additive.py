@@ -9,7 +9,7 @@ import pytest
 
 from ppiscs_jax import InputError
 from ppiscs_jax.surrogate.additive_file import load_additive, save_additive
-from ppiscs_jax.surrogate.additive_fit import falling, fit_additive
+from ppiscs_jax.surrogate.additive_fit import falling, fit_additive, not_negative
 from ppiscs_jax.surrogate.evaluate import Checks, evaluate, load_checks, save_checks, score
 from tests.table_samples import made_up_table
 
@@ -187,3 +187,16 @@ def test_scores(tmp_path):
     (tmp_path / "bad.npz").write_text("text")
     with pytest.raises(InputError, match="not a file of checks"):
         load_checks(tmp_path / "bad.npz")
+
+
+def test_coefficients_not_below_zero():
+    """Plain least squares where that has none; else the best of those that have none.
+
+    Through 1, 0 and 0 a straight line between its two end values, both not below 0: the second
+    would be −1/6 and is held at 0, which leaves Σ (1 − x)·y / Σ (1 − x)² = 1 / 1.25 for the first.
+    """
+    line = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    values = np.array([[1.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    found = not_negative(line, values, 1)
+    np.testing.assert_allclose(found, [[0.8, 0.0], [1.0, 3.0]], atol=1e-12)
+    np.testing.assert_allclose(not_negative(line, values.T, 0), found.T)
