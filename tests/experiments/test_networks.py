@@ -1,0 +1,151 @@
+"""Experiments with networks and the speed of fits, on reduced configs."""
+
+import json
+
+import pytest
+
+from experiments.ablation import run as ablation
+from experiments.architectures import run as architectures
+from experiments.common import ROOT
+from experiments.data_ranges import run as data_ranges
+from experiments.fit_speed import run as fit_speed
+from experiments.transfer import run as transfer
+from ppiscs_jax.surrogate.densenet import DenseNet
+from ppiscs_jax.surrogate.network import save_network
+
+KERNELS = "experiments/dataset/kernels/Ni_100.h5"
+
+TRAINING = """
+[training]
+seed = 0
+held_out = 0.2
+batch_size = 16
+epoch_steps = 20
+steps_per_call = 10
+checkpoint_steps = 20
+test_examples = 64
+
+[[training.stages]]
+epochs = 1
+learning_rate = 1e-3
+weights = { l1n = 1, l2n = 0, l1log = 0.2, constraint = 0 }
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs an experiment on a config; gives its result and the folder."""
+
+    def run_it(experiment, text):
+        (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+        out = tmp_path / "out"
+        arguments = ["--config", str(tmp_path / "config.toml"), "--out", str(out)]
+        assert experiment.command(arguments) == 0
+        return json.loads((out / "result.json").read_text(encoding="utf-8")), out
+
+    return run_it
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """File of a small network that has learned nothing."""
+    path = tmp_path_factory.mktemp("network") / "small.npz"
+    small = DenseNet(growth=6, layers=4, outputs=87)
+    save_network(path, small, small.initial(0), "made up")
+    return path
+
+
+def test_ablation(run):
+    """Each architecture once; parameters by hand: 9·4 + 4, 4·4 + 4, then 8 or 4 inputs to 61."""
+    config = f"""
+data = "{KERNELS}"
+growths = [4]
+layers_of_growths = 3
+connections = ["densely", "fully"]
+activations = ["swish"]
+layers = [3]
+growth_of_layers = 4
+"""
+    result, out = run(ablation, config + TRAINING)
+    sizes = {row["connections"]: row["parameters"] for row in result["rows"]}
+    assert sizes == {"densely": 40 + 20 + 9 * 61, "fully": 40 + 20 + 5 * 61}
+    assert all(row["test_l1n"] > 0 for row in result["rows"])
+    assert (out / "ablation.png").stat().st_size > 10_000
+
+
+def test_transfer(run, network):
+    """Two starts, two amounts of data, tested at every checkpoint; the first are nodes of it."""
+    config = f"""
+surrogate = "{network}"
+data = "{KERNELS}"
+tenth_voltages_kv = [60, 300]
+tenth_rmsd_angstrom = [0.1125]
+"""
+    result, out = run(transfer, config + TRAINING)
+    kinds = {(row["start"], row["kernels"]) for row in result["rows"]}
+    data = ("all", "2 of 30")
+    assert kinds == {(s, d) for s in ("shipped weights", "random weights") for d in data}
+    assert {row["step"] for row in result["rows"]} == {20}
+    assert (out / "transfer.png").stat().st_size > 10_000
+
+
+def test_transfer_from_nodes_that_are_not_there(network, tmp_path, capsys):
+    config = f"""
+surrogate = "{network}"
+data = "{KERNELS}"
+tenth_voltages_kv = [60, 250]
+tenth_rmsd_angstrom = [0.1125]
+"""
+    (tmp_path / "config.toml").write_text(config + TRAINING, encoding="utf-8")
+    out = str(tmp_path / "out")
+    assert transfer.command(["--config", str(tmp_path / "config.toml"), "--out", out]) == 2
+    assert "tenth_voltages_kv = [60.0, 250.0]: must be among" in capsys.readouterr().err
+
+
+def test_architectures(run, network):
+    """The additive model is additive and blind to aberrations; the network is neither."""
+    config = f"""
+seed = 5
+checks = "experiments/fresh_check/result/checks.npz"
+kernels = "{KERNELS}"
+surrogates = ["additive", "table", "{network}"]
+least_width_mrad = 20
+settings = 20
+batch = 8
+rounds = 1
+"""
+    result, _ = run(architectures, config)
+    additive, table, small = result["rows"]
+    for row in (additive, table):
+        assert row["additivity_largest"] < 1e-6
+        assert row["aberration_spread_largest"] == 0
+        assert row["mean_score"] < 1.5e-3
+    assert small["additivity_mean"] > 1e-3
+    assert small["aberration_spread_mean"] > 0
+
+
+def test_data_ranges(run):
+    """Draws keep to Table 1 and nearly fill it."""
+    result, _ = run(data_ranges, (ROOT / "experiments/data_ranges/quick.toml").read_text())
+    for row in result["ranges"]:
+        low, high = row["table_1_lowest"], row["table_1_highest"]
+        assert low <= row["lowest"] * (1 + 1e-6) < row["highest"] <= high * (1 + 1e-6)
+    assert result["ratio_of_maxima"] > 100
+
+
+def test_fit_speed(run):
+    """Exact curves are fitted to rounding: Σ |difference| far below a curve's 10 Å² or so."""
+    text = (ROOT / "experiments/fit_speed/config.toml").read_text(encoding="utf-8")
+    text = text.replace("cases = 20", "cases = 2").replace("batch = 1000", "batch = 5")
+    result, _ = run(fit_speed, text)
+    ours = result["medians"]["least squares, surrogate"]
+    assert ours["sum_of_differences_angstrom2"] < 1e-4
+    assert 0 < ours["seconds"] < 10
+
+
+@pytest.mark.parametrize("experiment", [ablation, architectures, data_ranges, fit_speed, transfer])
+def test_bad_configs(experiment, tmp_path, capsys):
+    path = tmp_path / "bad.toml"
+    path.write_text("sead = 1", encoding="utf-8")
+    assert experiment.command(["--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "sead: unknown key" in capsys.readouterr().err
