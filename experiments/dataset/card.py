@@ -24,6 +24,14 @@ LEFT_OUT_APERTURE_MRAD = 20.0
 Nodes = dict[float, ScatteringKernel]
 
 
+def cost_of(seconds: list[float | None]) -> str:
+    """What kernels took, as far as a campaign's log says it."""
+    told = [s for s in seconds if s is not None]
+    if not told:
+        return ""
+    return f"Cost of {len(told)} of these {len(seconds)} kernels: {sum(told) / 3600:.2f} core-hours."
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the tables of a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -34,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     costs: dict[str, float] = {}
     for entry in read_log(given.campaign) if given.campaign else []:
         costs[entry["task"]] = costs.get(entry["task"], 0) + entry["cpu_s"]
-    noises, narrow, left_out, total = [], [], [], 0.0
+    noises, narrow, left_out, known = [], [], [], []
     for file in kernel_files(given.folder):
         by_voltage: dict[float, Nodes] = {}
         for name, kernel in load_kernels(file).items():
             settings = kernel.settings
             by_voltage.setdefault(settings.voltage_kv, {})[settings.rmsd_angstrom] = kernel
-            total += costs.get(name, 0)
+            known.append(costs.get(name))
         for voltage, nodes in sorted(by_voltage.items()):
             place = f"{settings.element} | {settings.zone_axis} | {voltage:g}"
             noises.append(_noise_row(place, nodes, APERTURES_MRAD, WIDE_MRAD))
@@ -91,7 +99,7 @@ def _page(
         "# Tables of the data card",
         "Made by `experiments/dataset/card.py`; what it all means stands in README.md.",
         f"Versions: {', '.join(f'{k} {v}' for k, v in versions.items())}.",
-        f"Cost of these kernels: {total / 3600:.2f} core-hours." if total else "",
+        cost_of(known),
         "## Noise",
         "Mean standard error over thickness, over the curve's maximum, in 1e-3; of the noisiest "
         "rmsd node. Angles in mrad. Last column: waves of a kernel.",
