@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 from rich.console import Console
+from rich.table import Table
 
 from ppiscs_jax.config import AnyModel, Model, load_config
 from ppiscs_jax.errors import InputError
@@ -101,6 +102,20 @@ def wide_console() -> Console:
     """For tables: as wide as they need where the output is a file."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def label_of(surrogate: str) -> str:
+    """Of a surrogate: its name, or its file's."""
+    name = Path(surrogate).stem
+    return "published" if name == "coef_scs_fcc" else name
+
+
+def show_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows with the same keys as a table; numbers to 4 digits."""
+    table = Table(*(column.replace("_", " ") for column in rows[0]))
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    wide_console().print(table)
 
 
 def tidy(axes: Axes) -> None:

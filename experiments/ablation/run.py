@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 import jax
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveInt
-from rich.table import Table
 
 from experiments.common import (
     ROOT,
@@ -25,13 +24,14 @@ from experiments.common import (
     save_csv,
     save_figure,
     save_json,
+    show_rows,
     tidy,
-    wide_console,
 )
 from ppiscs_jax.config import Model
 from ppiscs_jax.dataset.inspect import kernel_files
 from ppiscs_jax.dataset.sample import split_cells
 from ppiscs_jax.dataset.table import KernelTable, load_table
+from ppiscs_jax.errors import InputError
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.densenet import number_of_parameters
 from ppiscs_jax.surrogate.recipe import Architecture, Recipe
@@ -75,11 +75,10 @@ def name_of(network: Architecture) -> str:
     return f"{kind}_{network.activation}_G{network.growth}_n{network.layers}"
 
 
-def measure(recipe: Recipe, table: KernelTable, folder: Path) -> dict[str, Any]:
-    """Train a network; its row."""
+def measure(recipe: Recipe, table: KernelTable, cells: Any, folder: Path) -> dict[str, Any]:
+    """Train a network, and test it on cells held out; its row."""
     network = recipe.network
     params = train(recipe, table, folder)
-    cells = split_cells(table, recipe.held_out, recipe.seed)[1]
     terms = test(recipe, params, table, cells)
     return {
         "connections": "densely" if network.densely else "fully",
@@ -146,16 +145,19 @@ def draw_line(axes, rows, told, colour=COLOURS[0], style="-", label=None) -> Non
 def run(config: Config, out: Path) -> None:
     """Train all, and show."""
     table = load_table(kernel_files(ROOT / config.data))
+    _, cells = split_cells(table, config.training.held_out, config.training.seed)
+    if not len(cells):
+        raise InputError(
+            f"training.held_out = {config.training.held_out:g}: holds out none of the data's "
+            f"{table.beyond.shape[0] * table.beyond.shape[1]} cells; must be larger"
+        )
     rows = []
     for network in config.networks():
         recipe = config.training.model_copy(update={"network": network})
-        rows.append(measure(recipe, table, out / "trainings" / name_of(network)))
+        rows.append(measure(recipe, table, cells, out / "trainings" / name_of(network)))
         jax.clear_caches()  # compiled programs of dozens of networks would add up
         print(name_of(network), f"{rows[-1]['test_l1n']:.3e}", flush=True)
-    shown = Table(*(column.replace("_", " ") for column in rows[0]))
-    for row in rows:
-        shown.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    wide_console().print(shown)
+    show_rows(rows)
     save_csv(out / "ablation.csv", rows)
     content = {"config": config.model_dump(mode="json"), "provenance": provenance("flax", "optax")}
     save_json(out / "result.json", content | {"rows": rows})

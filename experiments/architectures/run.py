@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +21,17 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 from pydantic import Field, PositiveFloat, PositiveInt
-from rich.table import Table
 
 from experiments.common import (
     ROOT,
+    label_of,
     main,
     provenance,
     save_csv,
     save_figure,
     save_json,
+    show_rows,
     tidy,
-    wide_console,
 )
 from ppiscs_jax import predict
 from ppiscs_jax.config import Model
@@ -66,6 +66,8 @@ class Config(Model):
 class TableModel:
     """The data set itself, interpolated by cubics, at the voltages that were simulated."""
 
+    gathers: ClassVar[bool] = True
+
     table: KernelTable
 
     @jax.jit
@@ -96,18 +98,23 @@ class TableModel:
         )
 
 
-def additivity(model: Surrogate, x: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """|both parts of a detector − the whole| over the maximum, largest over n, by settings.
-
-    Detectors a part of which begins outside of what the model was made for are left out.
-    """
+def halves(x: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Settings with each detector cut in two at a random angle."""
     low, high = x.copy(), x.copy()
     low[:, 7] = high[:, 6] = x[:, 6] + random.uniform(0.1, 0.9, len(x)) * (x[:, 7] - x[:, 6])
-    known = np.ones(len(x), bool)
-    for rows in (x, low, high):
-        known &= np.all([inside for _, inside in model.trained_range.judge(rows)], axis=0)
-    whole, *parts = (predict(rows[known], surrogate=model).astype(float) for rows in (x, low, high))
-    return np.nanmax(np.abs(sum(parts) - whole), axis=1) / np.nanmax(whole, axis=1)
+    return low, high
+
+
+def known_to(model: Surrogate, *settings: np.ndarray) -> np.ndarray:
+    """Which rows a model was made for, in all of the settings."""
+    judged = [inside for x in settings for _, inside in model.trained_range.judge(x)]
+    return np.all(judged, axis=0)
+
+
+def additivity(model: Surrogate, x: np.ndarray, parts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """|both parts of a detector − the whole| over the maximum, largest over n, by settings."""
+    whole, *both = (predict(rows, surrogate=model).astype(float) for rows in (x, *parts))
+    return np.nanmax(np.abs(sum(both) - whole), axis=1) / np.nanmax(whole, axis=1)
 
 
 def aberration_spread(model: Surrogate, x: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -117,7 +124,7 @@ def aberration_spread(model: Surrogate, x: np.ndarray, random: np.random.Generat
         many[..., index] = random.uniform(-most, most, many.shape[:2])
     curves = predict(many, surrogate=model).astype(float)
     departure = curves - curves[:, :1]
-    return np.nanmax(departure.std(axis=1) / curves[:, 0], axis=1)
+    return np.nanmax(departure.std(axis=1) / curves.mean(axis=1), axis=1)
 
 
 def seconds(model: Surrogate, x: np.ndarray, rounds: int) -> float:
@@ -170,18 +177,24 @@ def run(config: Config, out: Path) -> None:
     cells, _ = split_cells(table, 0.0, config.seed)
     examples = sample_one_each(table, cells, jax.random.key(config.seed), config.settings)
     x = np.asarray(examples.x[:, 0], float)
-    wide = checks.x[..., 7] - checks.x[..., 6] >= config.least_width_mrad
+    wide = checks.wide(config.least_width_mrad)
     many = x[np.arange(config.batch) % len(x)]
+    models = {
+        name: TableModel(table) if name == TABLE else read_surrogate(name)
+        for name in config.surrogates
+    }
+    random = np.random.default_rng(config.seed)
+    low, high = halves(x, random)
+    common = np.all([known_to(model, x, low, high) for model in models.values()], axis=0)
     rows = []
-    for name in config.surrogates:
-        model = TableModel(table) if name == TABLE else read_surrogate(name)
+    for name, model in models.items():
         scores = evaluate(lambda v, model=model: predict(v, surrogate=model), checks)
         known = scores[wide & np.isfinite(scores)]
-        random = np.random.default_rng(config.seed)
-        of_parts, spread = additivity(model, x, random), aberration_spread(model, x, random)
+        of_parts = additivity(model, x[common], (low[common], high[common]))
+        spread = aberration_spread(model, x[common], np.random.default_rng(config.seed))
         rows.append(
             {
-                "surrogate": "published" if "coef_scs_fcc" in name else name,
+                "surrogate": label_of(name),
                 "curves": len(known),
                 "mean_score": float(known.mean()),
                 "percentile_99": float(np.quantile(known, 0.99)),
@@ -194,10 +207,7 @@ def run(config: Config, out: Path) -> None:
                 "microseconds_a_curve": 1e6 * seconds(model, many, config.rounds) / config.batch,
             }
         )
-    shown = Table(*(column.replace("_", " ") for column in rows[0]))
-    for row in rows:
-        shown.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
-    wide_console().print(shown)
+    show_rows(rows)
     save_csv(out / "comparison.csv", rows)
     content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
     save_json(out / "result.json", content)

@@ -13,8 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from pydantic import PositiveInt
-from rich.table import Table
+from pydantic import PositiveInt, model_validator
 
 from experiments.common import (
     ROOT,
@@ -23,8 +22,8 @@ from experiments.common import (
     save_csv,
     save_figure,
     save_json,
+    show_rows,
     tidy,
-    wide_console,
 )
 from ppiscs_jax import Settings
 from ppiscs_jax.config import Model
@@ -56,13 +55,19 @@ class Config(Model):
     settings: PositiveInt
     at_once: PositiveInt
 
+    @model_validator(mode="after")
+    def _whole_parts(self) -> "Config":
+        if self.settings % self.at_once:
+            raise ValueError(f"settings = {self.settings}: must be a multiple of at_once")
+        return self
+
 
 def draw_examples(config: Config, table: KernelTable) -> dict[str, Any]:
     """Ranges of the inputs, and the curves of smallest and largest maximum."""
     cells, _ = split_cells(table, 0.0, config.seed)
     found: dict[str, Any] = {"low": np.inf, "high": -np.inf, "smallest": None, "largest": None}
-    largest_of: dict[str, float] = {"smallest": np.inf, "largest": 0.0}
-    for part in range(-(-config.settings // config.at_once)):
+    top_of: dict[str, float] = {"smallest": np.inf, "largest": 0.0}
+    for part in range(config.settings // config.at_once):
         key = jax.random.fold_in(jax.random.key(config.seed), part)
         x, y, exists = (np.asarray(a) for a in sample(table, cells, key, config.at_once))
         found["low"] = np.minimum(found["low"], x.min(axis=(0, 1)))
@@ -70,8 +75,8 @@ def draw_examples(config: Config, table: KernelTable) -> dict[str, Any]:
         tops = y.max(axis=-1)
         for end, choose in zip(ENDS, (np.argmin, np.argmax), strict=True):
             at = np.unravel_index(choose(tops), tops.shape)
-            if choose([largest_of[end], tops[at]]) == 1:
-                largest_of[end] = float(tops[at])
+            if choose([top_of[end], tops[at]]) == 1:
+                top_of[end] = float(tops[at])
                 there = exists[at[0], 0]
                 found[end] = {"x": x[at].tolist(), "ppiscs": y[at][there].tolist()}
     return found
@@ -117,10 +122,7 @@ def run(config: Config, out: Path) -> None:
     table = load_table(kernel_files(ROOT / config.data))
     found = draw_examples(config, table)
     rows = ranges_of(found)
-    shown = Table(*(column.replace("_", " ") for column in rows[0]))
-    for row in rows:
-        shown.add_row(*(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row.values()))
-    wide_console().print(shown)
+    show_rows(rows)
     tops = [max(found[end]["ppiscs"]) for end in ENDS]
     print(f"largest over smallest maximum: {tops[1] / tops[0]:.3g}")
     save_csv(out / "ranges.csv", rows)

@@ -29,7 +29,9 @@ def cost_of(seconds: list[float | None]) -> str:
     told = [s for s in seconds if s is not None]
     if not told:
         return ""
-    return f"Cost of {len(told)} of these {len(seconds)} kernels: {sum(told) / 3600:.2f} core-hours."
+    return (
+        f"Cost of {len(told)} of these {len(seconds)} kernels: {sum(told) / 3600:.2f} core-hours."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,13 +1,12 @@
 """Figures of surrogates' errors on fresh simulations."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.common import tidy
+from experiments.common import label_of, tidy
 from ppiscs_jax import Settings
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.evaluate import Checks
@@ -103,11 +102,6 @@ def draw_case(axes: Axes, at: tuple, predictions, scores, checks: Checks, title:
     axes.set_xlim(0)
     axes.set_ylim(0)
     axes.legend(frameon=False, fontsize=7)
-
-
-def label_of(name: str) -> str:
-    """Of a surrogate: its name, or its file's."""
-    return {"coef_scs_fcc": "published"}.get(Path(name).stem, Path(name).stem)
 
 
 def nearest_to_mean(scores: np.ndarray) -> int:

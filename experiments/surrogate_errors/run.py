@@ -14,24 +14,25 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
-from rich.table import Table
 
 from experiments.common import (
     ROOT,
+    label_of,
     main,
     provenance,
     save_csv,
     save_figure,
     save_json,
-    wide_console,
+    show_rows,
 )
 from experiments.surrogate_errors.figure import (
     draw_cases,
     draw_specimens,
     draw_surrogates,
     nearest_to_mean,
+    specimens_of,
 )
-from ppiscs_jax import Settings, predict
+from ppiscs_jax import predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.surrogate.evaluate import Checks, load_checks, score
 from ppiscs_jax.surrogate.predict import read_surrogate
@@ -50,7 +51,7 @@ def summary(name: str, scores: np.ndarray, what: str) -> dict[str, Any]:
     """A row: mean, median, 99th percentile and largest of the scores that are known."""
     known = scores[np.isfinite(scores)]
     return {
-        "surrogate": name,
+        "surrogate": label_of(name),
         "curves of": what,
         "curves": len(known),
         "mean": float(known.mean()),
@@ -60,14 +61,9 @@ def summary(name: str, scores: np.ndarray, what: str) -> dict[str, Any]:
     }
 
 
-def widths(checks: Checks) -> np.ndarray:
-    """Of the detectors [mrad], (simulations, detectors)."""
-    return checks.x[..., 7] - checks.x[..., 6]
-
-
 def rows_of(name: str, scores: np.ndarray, checks: Checks, least_width: float) -> list[dict]:
     """Summaries for wide and narrow detectors, and for wide ones by specimen."""
-    wide = widths(checks) >= least_width
+    wide = checks.wide(least_width)
     rows = []
     for what, chosen in (
         (f"detectors ≥ {least_width:g} mrad wide", wide),
@@ -75,11 +71,11 @@ def rows_of(name: str, scores: np.ndarray, checks: Checks, least_width: float) -
     ):
         if np.any(np.isfinite(scores[chosen])):
             rows.append(summary(name, scores[chosen], what))
-    for number, code in np.unique(checks.x[:, 0, :2], axis=0):
-        chosen = wide & np.all(checks.x[..., :2] == (number, code), axis=-1)
-        if np.any(np.isfinite(scores[chosen])):
-            settings = Settings.from_vector(checks.x[chosen][0])
-            rows.append(summary(name, scores[chosen], f"{settings.element} [{settings.zone_axis}]"))
+    for settings, chosen in specimens_of(checks, scores).items():
+        known = wide & chosen
+        if np.any(np.isfinite(scores[known])):
+            specimen = f"{settings.element} [{settings.zone_axis}]"
+            rows.append(summary(name, scores[known], specimen))
     return rows
 
 
@@ -100,14 +96,11 @@ def run(config: Config, out: Path) -> None:
         for name, values in scores.items()
         for row in rows_of(name, values, checks, config.least_width_mrad)
     ]
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(f"{v:.2e}" if isinstance(v, float) else str(v) for v in row.values()))
-    wide_console().print(table)
+    show_rows(rows)
     save_csv(out / "scores.csv", rows)
     content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
     save_json(out / "result.json", content | {"checks": json.loads(checks.about)})
-    first, wide = scores[config.surrogates[0]], widths(checks) >= config.least_width_mrad
+    first, wide = scores[config.surrogates[0]], checks.wide(config.least_width_mrad)
     save_figure(out / "errors.png", draw_surrogates(predictions, scores, checks, wide, config.bins))
     save_figure(out / "histograms.png", draw_specimens(first, checks, config.bins))
     for title, choose in (("average", nearest_to_mean), ("worst", np.nanargmax)):

@@ -55,8 +55,14 @@ class Config(Model):
 
 
 def padded(table: KernelTable, outputs: int) -> KernelTable:
-    """The table with as many thicknesses as a network has; those added do not exist."""
+    """The table with as many thicknesses as a network has; those added do not exist.
+
+    Raises:
+        InputError: the network has fewer.
+    """
     more = outputs - table.beyond.shape[-1]
+    if more < 0:
+        raise InputError(f"surrogate: its {outputs} thicknesses are fewer than the data's")
 
     def pad(array):
         return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)])
@@ -121,6 +127,10 @@ def run(config: Config, out: Path) -> None:
     recipe = config.training.model_copy(
         update={"network": Architecture(growth=network.growth, layers=network.layers)}
     )
+    if recipe.network.network(network.outputs) != network:
+        raise InputError(
+            "surrogate: its inputs are shifted and scaled in other ways than published"
+        )
     curves = {}
     starts = {"shipped weights": model.params, "random weights": None}
     for (start, params), (data, table) in product(

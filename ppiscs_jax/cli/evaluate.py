@@ -16,8 +16,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Name of a surrogate that comes with the package, or a file: .npz of an additive "
-            "model, .mat of a network in the published format.",
+            help="Name of a surrogate that comes with the package, or a file: .npz of one, or .mat "
+            "of a network in the published format.",
         ),
     ],
     checks: Annotated[
@@ -45,7 +45,7 @@ def evaluate(
     for column in ("detectors", "curves", "mean", "median", "99th percentile", "largest",
                    "standard error of the check"):  # fmt: skip
         table.add_column(column, justify="right", no_wrap=True)
-    wide = given.wide
+    wide = given.wide()
     for name, chosen in (
         (f"≥ {WIDE_MRAD:g} mrad wide", wide),
         ("narrower", ~wide),

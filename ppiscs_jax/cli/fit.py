@@ -66,7 +66,6 @@ def fit(
         raise InputError(problems)
 
     options = {"method": given.method, "cost": given.cost, "precision": precision}
-    stated = _stated(given, forward)
     result = fit_curve(forward, problem, curve, **options)
     _print_fit(result, Console())
     if out:
@@ -93,7 +92,7 @@ def fit(
     if plot:
         from ppiscs_jax.plots.fits import plot_fit
 
-        plot_fit(curve, stated, result.curve, plot, title=_title(given.settings()))
+        plot_fit(curve, _stated(given, forward), result.curve, plot, title=_title(given.settings()))
     _tell_files(out, plot)
 
 
@@ -186,19 +185,9 @@ def _tried(problems: list[str], function: Callable[[], Any]) -> Any:
 
 
 def _forward(problems: list[str], given: "FitConfig", n_atoms: int | None) -> tuple:
-    """The forward model, what it knows, its precision; None and complaints if it knows too little.
-
-    A surrogate is asked at once whether it knows the stated settings.
-    """
-    from ppiscs_jax.surrogate.predict import predict, read_surrogate
-
-    def known() -> tuple:
-        settings = given.settings()
-        if given.simulator is None:
-            predict(settings, surrogate=read_surrogate(given.surrogate), outside="raise")
-        return given.forward(n_atoms)
-
-    return _tried(problems, known) or (None, {}, "double")
+    """The forward model, what it knows, its precision; or no model, and complaints."""
+    _tried(problems, given.settings)
+    return _tried(problems, lambda: given.forward(n_atoms)) or (None, {}, "double")
 
 
 def _stated(given: "FitConfig", forward: Any) -> Any:

@@ -30,7 +30,7 @@ def train(
     from ppiscs_jax.config import load_config
     from ppiscs_jax.dataset.inspect import kernel_files
     from ppiscs_jax.dataset.table import load_table
-    from ppiscs_jax.surrogate.network import save_network
+    from ppiscs_jax.surrogate.network import Training, save_network
     from ppiscs_jax.surrogate.published import save_published
     from ppiscs_jax.surrogate.recipe import Recipe
     from ppiscs_jax.surrogate.train import train as train_network
@@ -41,14 +41,14 @@ def train(
     with show_progress(Console(stderr=True), describe) as progress:
         params = train_network(recipe, table, folder, progress=progress)
     network = recipe.network.network(table.beyond.shape[-1])
-    if network.densely and network.activation == "swish":
+    if network.as_published:
         about = {
             "recipe": recipe.model_dump(mode="json"),
-            "specimens": f"{len(table.atomic_numbers)} groups",
             "versions": {p: version(p) for p in ("ppiscs-jax", "jax", "flax")},
         }
         save_published(folder / "model.mat", network, params)
-        save_network(folder / "model.npz", network, params, json.dumps(about))
+        training = Training.on(table)
+        save_network(folder / "model.npz", network, params, training, json.dumps(about))
         typer.echo(f"wrote {folder / 'model.mat'} and {folder / 'model.npz'}")
 
 

@@ -14,7 +14,7 @@ from ppiscs_jax.inverse.posterior import UNITS_OF_AREA
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Measured, Problem
 from ppiscs_jax.inverse.simulator import WAVES, simulator
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import read_surrogate
+from ppiscs_jax.surrogate.predict import predict, read_surrogate
 
 REACH = 5.0
 """Bounds that are not given are so many prior standard deviations from what is stated."""
@@ -84,23 +84,26 @@ class FitConfig(Model):
     simulator: Simulated | None = None
 
     @model_validator(mode="after")
-    def _one_noise(self) -> "FitConfig":
+    def _one_of_each(self) -> "FitConfig":
         given = (self.standard_error, self.relative_error, self.dose_per_angstrom2)
         if sum(noise is not None for noise in given) > 1:
             raise ValueError(
                 "standard_error, relative_error, dose_per_angstrom2: give one of them at most"
             )
+        if self.simulator and "surrogate" in self.model_fields_set:
+            raise ValueError("surrogate, simulator: give one of them at most")
         return self
 
     def forward(self, n_atoms: int | None) -> tuple[Forward, Limits, Precision]:
         """The forward model of curves up to n_atoms, what it knows, and in which precision.
 
         Raises:
-            InputError, FileNotFoundError: there is no such surrogate; or a simulator is asked for
-                without n_atoms.
+            InputError, FileNotFoundError: there is no such surrogate, or it was not made for the
+                stated settings; or a simulator is asked for without n_atoms.
         """
         if self.simulator is None:
             surrogate = read_surrogate(self.surrogate)
+            predict(self.settings(), surrogate=surrogate, outside="raise")
             return surrogate.curve, surrogate.trained_range.limits, "double"
         if n_atoms is None:
             raise InputError("simulator: only fits can use it")

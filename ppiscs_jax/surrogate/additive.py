@@ -8,6 +8,7 @@ detectors, differences of two angles, are additive and positive, and aberrations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from ppiscs_jax.types import Scalar
 
 Inputs = Float[Array, " 9"]
 """The nine numbers of `Settings.to_vector`, in its order and units."""
+
+EXACT = jax.lax.Precision.HIGHEST
+"""GPUs would round products to three digits: detectors are differences of larger numbers."""
 
 NOISE = 2.2e-3
 REFERENCE_WIDTH_MRAD, WIDTH_POWER = 40.0, -0.27
@@ -53,6 +57,8 @@ class AdditiveModel:
         ring_edges_mrad: of the rings of tilts, from 0.
         voltages_kv: that were simulated; in between, errors are larger.
     """
+
+    gathers: ClassVar[bool] = True
 
     scattered: Float[Array, "groups voltages apertures rmsd angles k"]
     unscattered: Float[Array, "groups voltages rmsd rings n"]
@@ -159,7 +165,7 @@ class AdditiveModel:
             t, of_angle = self.angle.near(angle)
             near = jax.lax.dynamic_slice(self.scattered, (group, v, a, r, t, first), sizes)
             weights = jnp.einsum("ijk,t->ijkt", around, of_angle).ravel()
-            return weights @ near.reshape(weights.size, k)
+            return jnp.matmul(weights, near.reshape(weights.size, k), precision=EXACT)
 
         # Tilts inside the aperture and beyond the angle, as an area of each ring.
         edges = jnp.square(self.ring_edges_mrad)
@@ -168,7 +174,8 @@ class AdditiveModel:
         window = (1, len(of_voltage), len(of_rmsd), *self.unscattered.shape[3:])
         direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)[0]
         direct = jnp.einsum("i,j,ijrn->rn", of_voltage, of_rmsd, direct)
-        return jax.vmap(scattered)(angles_mrad) @ self.thickness + area @ direct
+        curves = jnp.matmul(jax.vmap(scattered)(angles_mrad), self.thickness, precision=EXACT)
+        return curves + jnp.matmul(area, direct, precision=EXACT)
 
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]

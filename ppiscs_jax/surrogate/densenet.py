@@ -1,11 +1,16 @@
 """The densely connected network of Lobato, De Backer & Van Aert (2023), §2.2, and its rivals."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from ppiscs_jax.errors import InputError
 
 INPUT_SHIFT = (50.0, 0.5, 143.0, 0.0, 0.0, 26.0, 99.0, 177.0, 0.11)
 INPUT_SCALE = (27.0, 0.5, 91.0, 6e-4, 58.0, 5.0, 52.0, 52.0, 0.023)
@@ -63,6 +68,40 @@ class DenseNet(nn.Module):
     def initial(self, seed: int) -> Params:
         """Random weights."""
         return self.init(jax.random.key(seed), jnp.zeros((1, len(self.shift))))["params"]
+
+    @property
+    def as_published(self) -> bool:
+        """Whether it is of the kind that files hold: densely connected, swish."""
+        return self.densely and self.activation == "swish"
+
+
+def assembled(
+    path: str | Path,
+    kernels: Sequence[np.ndarray],
+    biases: Sequence[np.ndarray],
+    shift: tuple[float, ...],
+    scale: tuple[float, ...],
+) -> tuple[DenseNet, Params]:
+    """A densely connected swish network from the arrays of its layers, input layer first.
+
+    Raises:
+        InputError: naming the path, if the arrays do not make one.
+    """
+    growth, layers = biases[0].size, len(kernels)
+    widths = [len(shift), *(growth * i for i in range(1, layers))]
+    units = [growth] * (layers - 1) + [biases[-1].size]
+    if (
+        layers < 2
+        or [k.shape for k in kernels] != list(zip(widths, units, strict=True))
+        or [b.shape for b in biases] != [(n,) for n in units]
+        or len(scale) != len(shift)
+    ):
+        raise InputError(f"{path}: its layers do not make a densely connected network")
+    network = DenseNet(growth, layers, units[-1], shift=shift, scale=scale)
+    return network, {
+        f"layer_{i:02d}": {"kernel": k, "bias": b}
+        for i, (k, b) in enumerate(zip(kernels, biases, strict=True))
+    }
 
 
 def number_of_parameters(params: Params) -> int:

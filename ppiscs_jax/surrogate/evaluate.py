@@ -35,10 +35,9 @@ class Checks:
     standard_error: Float[np.ndarray, "simulations detectors n"]
     about: str = ""
 
-    @property
-    def wide(self) -> np.ndarray:
-        """Which detectors are at least WIDE_MRAD wide, (simulations, detectors)."""
-        return self.x[..., 7] - self.x[..., 6] >= WIDE_MRAD
+    def wide(self, least_mrad: float = WIDE_MRAD) -> np.ndarray:
+        """Which detectors are at least so wide, (simulations, detectors)."""
+        return self.x[..., 7] - self.x[..., 6] >= least_mrad
 
 
 def score(

@@ -4,7 +4,7 @@ import warnings
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, ClassVar, Literal, Protocol, overload
 
 import jax
 import numpy as np
@@ -28,7 +28,13 @@ MOST_NAMED = 5
 
 
 class Surrogate(Protocol):
-    """What stands in for the simulator: a pytree with these methods."""
+    """What stands in for the simulator: a pytree with these methods.
+
+    Attributes:
+        gathers: whether it mostly looks things up, which XLA does slowly for many at once on CPUs.
+    """
+
+    gathers: ClassVar[bool]
 
     def curve(self, x: Any) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms, for the nine numbers of `Settings.to_vector`."""
@@ -157,8 +163,8 @@ def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None)
 
 @jax.jit
 def _batch(model: Surrogate, x: Float[Array, "batch 9"]) -> Float[Array, "batch n"]:
-    if jax.default_backend() == "cpu":
-        # XLA gathers slowly there: one after the other is five times faster.
+    if model.gathers and jax.default_backend() == "cpu":
+        # One after the other is five times faster there.
         return jax.lax.map(model.curve, x)
     return jax.vmap(model.curve)(x)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
-from ppiscs_jax.surrogate.densenet import DenseNet, Params
+from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled
 
 
 def load_published(path: str | Path) -> tuple[DenseNet, Params]:
@@ -39,18 +39,7 @@ def load_published(path: str | Path) -> tuple[DenseNet, Params]:
         shift, scale = (tuple(np.ravel(model[f]).astype(float).tolist()) for f in ("x_sft", "x_sc"))
     except (MatReadError, ValueError, LookupError, TypeError, NotImplementedError) as error:
         raise InputError(f"{path}: not a file of the published format ({error})") from error
-    growth, layers = weights[0].shape[-1], len(weights)
-    widths = [len(shift), *(growth * i for i in range(1, layers))]
-    expected = [(w, growth) for w in widths[:-1]] + [(widths[-1], biases[-1].size)]
-    if [w.shape for w in weights] != expected or [b.size for b in biases] != [
-        units for _, units in expected
-    ]:
-        raise InputError(f"{path}: its layers do not make a densely connected network")
-    network = DenseNet(growth, layers, biases[-1].size, shift=shift, scale=scale)
-    return network, {
-        f"layer_{i:02d}": {"kernel": w, "bias": b}
-        for i, (w, b) in enumerate(zip(weights, biases, strict=True))
-    }
+    return assembled(path, weights, biases, shift, scale)
 
 
 def save_published(path: str | Path, network: DenseNet, params: Params) -> None:
@@ -63,7 +52,7 @@ def save_published(path: str | Path, network: DenseNet, params: Params) -> None:
 
     if problem := output_problem(path, (".mat",)):
         raise InputError(problem)
-    if not network.densely or network.activation != "swish":
+    if not network.as_published:
         raise InputError("network: the published format holds densely connected swish networks")
     layers = [params[name] for name in sorted(params)]
 

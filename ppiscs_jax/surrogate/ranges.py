@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,9 @@ ROUNDING = 1e-6
 SPECIMEN = "element and zone_axis"
 """The field that says which specimens are known."""
 
+DETECTOR = "inner_mrad to outer_mrad"
+"""The field that says which detectors are known."""
+
 
 @dataclass(frozen=True)
 class TrainedRange:
@@ -23,10 +27,12 @@ class TrainedRange:
     Attributes:
         specimens: (atomic number, zone axis's code) of each.
         limits: smallest and largest value of fields of `Settings`, in their units.
+        least_width_mrad: if not 0, detectors must be so wide, and begin outside the aperture.
     """
 
     specimens: tuple[tuple[int, int], ...]
     limits: dict[str, tuple[float, float]]
+    least_width_mrad: float = 0.0
 
     def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
         """Whether settings keep to it; for use inside jit."""
@@ -35,6 +41,8 @@ class TrainedRange:
         for field, (low, high) in self.limits.items():
             value, slack = x[VECTOR_ORDER.index(field)], ROUNDING * abs(high)
             inside.append((value >= low - slack) & (value <= high + slack))
+        if self.least_width_mrad:
+            inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
 
     def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -44,11 +52,21 @@ class TrainedRange:
         for field, (low, high) in self.limits.items():
             value, slack = rows[:, VECTOR_ORDER.index(field)], ROUNDING * abs(high)
             yield field, (value >= low - slack) & (value <= high + slack)
+        if self.least_width_mrad:
+            yield DETECTOR, self._detector_fits(rows)
+
+    def _detector_fits(self, x: Any) -> Any:
+        """Whether detectors of settings (…, 9) are outside the aperture and wide enough."""
+        aperture, inner, outer = x[..., 5], x[..., 6], x[..., 7]
+        narrowest = self.least_width_mrad * (1 - ROUNDING) - ROUNDING * outer
+        return (inner >= aperture * (1 - ROUNDING)) & (outer - inner >= narrowest)
 
     def allowed(self, field: str) -> str:
         """What a field may be, as text."""
         if field == SPECIMEN:
             return f"one of {self.names()}"
+        if field == DETECTOR:
+            return f"at least {self.least_width_mrad:g} mrad wide, from convergence_mrad on"
         low, high = self.limits[field]
         return f"{low:g} to {high:g} {RANGES[field][2]}"
 

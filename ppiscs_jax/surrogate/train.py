@@ -1,5 +1,6 @@
 """Train a network on examples drawn on the device, resumable to the same trajectory."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def train(
     Args:
         recipe: network, schedule, seed.
         table: the data set.
-        folder: made if it is not there; it must be of the same recipe otherwise.
+        folder: made if it is not there; it must be of the same recipe, data and start otherwise.
         start: weights to start from, of the same architecture (transfer); None for random ones.
         tested: all of it is tested on, instead of held-out cells, of which there are then none.
         progress: called with a `Progress`.
@@ -75,7 +76,8 @@ def train(
         The weights after the last step.
 
     Raises:
-        InputError: the folder holds another training, or batches do not divide over devices.
+        InputError: the folder holds another training, batches do not divide over devices, or
+            `start` is of another architecture.
         DivergedError: the loss became NaN or infinite; the checkpoints before stay.
     """
     folder = Path(folder)
@@ -84,16 +86,20 @@ def train(
         raise InputError(
             f"batch_size = {recipe.batch_size}: must be a multiple of the {len(devices)} devices"
         )
-    _claim(folder, recipe)
     network = recipe.network.network(table.beyond.shape[-1])
+    initial = network.initial(recipe.seed)
+    if start is not None:
+        if jax.tree.map(jnp.shape, start) != jax.tree.map(jnp.shape, initial):
+            raise InputError("start: its weights are of another architecture than the recipe's")
+        # A copy, because steps take over the memory of what they are given.
+        initial = jax.tree.map(jnp.array, start)
+    _claim(folder, recipe, {"data": table, "tested": tested, "start": start})
     training, testing = split_cells(table, 0.0 if tested else recipe.held_out, recipe.seed)
     if tested:
         testing, _ = split_cells(tested, 0.0, recipe.seed)
     mesh = Mesh(np.array(devices), ("examples",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     table, cells = jax.device_put((table, jnp.asarray(training)), everywhere)
-    # A copy, because steps take over the memory of what they are given.
-    initial = network.initial(recipe.seed) if start is None else jax.tree.map(jnp.array, start)
     params = jax.device_put(initial, everywhere)
     clock = _Clock(sum(recipe.steps(stage) for stage in recipe.stages), progress)
     first = 0
@@ -193,18 +199,31 @@ def _checked(terms: Terms, step: int, folder: Path) -> dict[str, float]:
     return numbers
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Make the folder a recipe's, or check that it is."""
-    path, content = folder / RECIPE_FILE, recipe.model_dump(mode="json")
+def _claim(folder: Path, recipe: Recipe, arrays: dict[str, Any]) -> None:
+    """Make the folder a recipe's and its arrays', or check that it is."""
+    hashes = {name: _hash(part) for name, part in arrays.items()}
+    path, content = folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), **hashes}
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != content:
-            raise InputError(f"output {folder}: holds the training of another recipe")
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if other := [name for name in content if there.get(name) != content[name]]:
+            raise InputError(
+                f"output {folder}: holds the training of another recipe, data or start "
+                f"({', '.join(other)} differ)"
+            )
         return
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"output {folder}: is not empty and holds no training")
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _hash(arrays: Any) -> str:
+    """Of all numbers in a pytree."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(arrays):
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()[:16]
 
 
 def _append(path: Path, entry: dict[str, Any]) -> None:

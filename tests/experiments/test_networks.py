@@ -1,6 +1,7 @@
 """Experiments with networks and the speed of fits, on reduced configs."""
 
 import json
+import sys
 
 import pytest
 
@@ -11,7 +12,8 @@ from experiments.data_ranges import run as data_ranges
 from experiments.fit_speed import run as fit_speed
 from experiments.transfer import run as transfer
 from ppiscs_jax.surrogate.densenet import DenseNet
-from ppiscs_jax.surrogate.network import save_network
+from ppiscs_jax.surrogate.network import TABLE_1, save_network
+from ppiscs_jax.surrogate.published import save_published
 
 KERNELS = "experiments/dataset/kernels/Ni_100.h5"
 
@@ -51,7 +53,7 @@ def network(tmp_path_factory):
     """File of a small network that has learned nothing."""
     path = tmp_path_factory.mktemp("network") / "small.npz"
     small = DenseNet(growth=6, layers=4, outputs=87)
-    save_network(path, small, small.initial(0), "made up")
+    save_network(path, small, small.initial(0), TABLE_1, "made up")
     return path
 
 
@@ -74,7 +76,7 @@ growth_of_layers = 4
 
 
 def test_transfer(run, network):
-    """Two starts, two amounts of data, tested at every checkpoint; the first are nodes of it."""
+    """Two starts, two amounts of data: four different errors, each at its only checkpoint."""
     config = f"""
 surrogate = "{network}"
 data = "{KERNELS}"
@@ -86,6 +88,7 @@ tenth_rmsd_angstrom = [0.1125]
     data = ("all", "2 of 30")
     assert kinds == {(s, d) for s in ("shipped weights", "random weights") for d in data}
     assert {row["step"] for row in result["rows"]} == {20}
+    assert len({row["test_l1n"] for row in result["rows"]}) == 4
     assert (out / "transfer.png").stat().st_size > 10_000
 
 
@@ -125,11 +128,17 @@ rounds = 1
 
 
 def test_data_ranges(run):
-    """Draws keep to Table 1 and nearly fill it."""
+    """Draws keep to Table 1; of 40, extremes lie within a tenth of its ends, nearly always.
+
+    The chance that none of 40 falls into a given tenth is 0.9⁴⁰ = 1.5 %; the seed is fixed. Angles
+    depend on each other and begin later: within 0.15.
+    """
     result, _ = run(data_ranges, (ROOT / "experiments/data_ranges/quick.toml").read_text())
     for row in result["ranges"]:
         low, high = row["table_1_lowest"], row["table_1_highest"]
-        assert low <= row["lowest"] * (1 + 1e-6) < row["highest"] <= high * (1 + 1e-6)
+        span = high - low
+        assert -1e-6 * span <= row["lowest"] - low < 0.15 * span
+        assert -1e-6 * span <= high - row["highest"] < 0.15 * span
     assert result["ratio_of_maxima"] > 100
 
 
@@ -141,6 +150,41 @@ def test_fit_speed(run):
     ours = result["medians"]["least squares, surrogate"]
     assert ours["sum_of_differences_angstrom2"] < 1e-4
     assert 0 < ours["seconds"] < 10
+
+
+PEER = """
+from pathlib import Path
+from ppiscs_jax.surrogate.published import load_published, predict_float64
+
+class PPISCS:
+    def __init__(self):
+        self.model = load_published(Path(__file__).parent / "coef_scs_fcc.mat")
+
+    def predict(self, x):
+        return predict_float64(*self.model, x)[:, :61]
+"""
+
+
+def test_fit_speed_with_a_peer(run, tmp_path, monkeypatch):
+    """A stand-in for rt_ppiscs, with a small network: Nelder–Mead never beats its gradients."""
+    package = tmp_path / "peer" / "rt_ppiscs"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model.py").write_text(PEER, encoding="utf-8")
+    small = DenseNet(growth=6, layers=4)
+    save_published(package / "coef_scs_fcc.mat", small, small.initial(0))
+    monkeypatch.delitem(sys.modules, "rt_ppiscs", raising=False)
+    monkeypatch.delitem(sys.modules, "rt_ppiscs.model", raising=False)
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    text = (ROOT / "experiments/fit_speed/config.toml").read_text(encoding="utf-8")
+    text = text.replace("cases = 20", "cases = 1").replace("batch = 1000", "batch = 5")
+    result, _ = run(fit_speed, text)
+    medians = result["medians"]
+    costs = [
+        medians[name]["sum_of_differences_angstrom2"]
+        for name in ("least squares, the same network", "Nelder–Mead, rt_ppiscs")
+    ]
+    assert costs[0] <= costs[1]
 
 
 @pytest.mark.parametrize("experiment", [ablation, architectures, data_ranges, fit_speed, transfer])

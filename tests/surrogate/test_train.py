@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -108,20 +109,31 @@ def test_divergence_is_told(tmp_path):
 
 
 def test_transfer(trained, tmp_path):
-    """From given weights, which are left as they are, tested on all of another table."""
+    """From given weights, which are left as they are, tested on all of another table.
+
+    That table's curves are ten times as large: predictions are off by 0.9 of them or so.
+    """
     start = trained[1]
     before = jax.tree.map(np.array, start)
     table = made_up_table()
-    train(RECIPE, table, tmp_path / "run", start=start, tested=table)
+    other = replace(table, beyond=10 * table.beyond)
+    train(RECIPE, table, tmp_path / "run", start=start, tested=other)
     assert equal(start, before)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     first = json.loads((trained[0] / "metrics.jsonl").read_text().splitlines()[0])
     assert lines[0]["train"]["l1log"] < first["train"]["l1log"] / 3
-    assert [line["step"] for line in lines if "test" in line] == [20, 40, 60, 80]
+    tests = {line["step"]: line["test"]["l1n"] for line in lines if "test" in line}
+    assert list(tests) == [20, 40, 60, 80]
+    assert 0.8 < tests[80] < 1
+    with pytest.raises(InputError, match=r"another recipe, data or start \(tested differ\)"):
+        train(RECIPE, table, tmp_path / "run", start=start, tested=table)
+    wider = RECIPE.model_copy(update={"network": Architecture(growth=13, layers=4)})
+    with pytest.raises(InputError, match="of another architecture"):
+        train(wider, table, tmp_path / "wider", start=start)
 
 
 def test_a_constraint_of_no_weight(tmp_path):
-    """It is not computed, and everything else is as if it were; held-out cells still tell it."""
+    """It is not computed; held-out cells still tell it. Other terms: test_densenet.py."""
     weights = Weights(l1n=0.1, l2n=0.01, l1log=16.0, constraint=0)
     recipe = RECIPE.model_copy(
         update={"stages": [Stage(epochs=0.5, learning_rate=1e-2, weights=weights)]}
