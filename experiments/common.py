@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from ppiscs_jax.config import AnyModel, Model, load_config
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import Surrogate, read_surrogate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,10 +106,27 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def label_of(surrogate: str) -> str:
-    """Of a surrogate: its name, or its file's."""
-    name = Path(surrogate).stem
-    return "published" if name == "coef_scs_fcc" else name
+PUBLISHED = "published"
+"""Name of the published network in configs, whose file comes with the package rt_ppiscs."""
+
+
+def published_file() -> Path | None:
+    """The published network, where rt_ppiscs is installed."""
+    package = find_spec("rt_ppiscs")
+    folders = package.submodule_search_locations if package else None
+    return Path(folders[0]) / "coef_scs_fcc.mat" if folders else None
+
+
+def surrogates_of(names: Sequence[str]) -> dict[str, Surrogate]:
+    """Surrogates by name or file; the published network only where it is installed."""
+    files = {name: name for name in names}
+    if PUBLISHED in files:
+        if path := published_file():
+            files[PUBLISHED] = str(path)
+        else:
+            print(f"{PUBLISHED}: left out, rt_ppiscs is not installed", file=sys.stderr)
+            del files[PUBLISHED]
+    return {Path(name).stem: read_surrogate(file) for name, file in files.items()}
 
 
 def show_rows(rows: Sequence[dict[str, Any]]) -> None:

@@ -23,14 +23,16 @@ from matplotlib.figure import Figure
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import (
+    PUBLISHED,
     ROOT,
-    label_of,
     main,
     provenance,
+    published_file,
     save_csv,
     save_figure,
     save_json,
     show_rows,
+    surrogates_of,
     tidy,
 )
 from ppiscs_jax import predict
@@ -40,7 +42,7 @@ from ppiscs_jax.dataset.sample import C10_ANGSTROM, C30_MM, sample_one_each, spl
 from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.evaluate import evaluate, load_checks
-from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate, read_surrogate
+from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate
 from ppiscs_jax.surrogate.ranges import TrainedRange
 
 TABLE = "table"
@@ -138,14 +140,12 @@ def seconds(model: Surrogate, x: np.ndarray, rounds: int) -> float:
     return float(np.median(times))
 
 
-def megabytes(name: str, kernels: Path) -> float:
-    """Size of the file, or files, that a surrogate is read from."""
-    if name == TABLE:
-        return sum(path.stat().st_size for path in kernel_files(kernels)) / 1e6
+def megabytes(name: str, kernels: Path) -> float | None:
+    """Size of the file, or files, that a surrogate is read from, where it is known by name."""
+    found = {TABLE: kernel_files(kernels), PUBLISHED: [published_file()]}.get(name, [])
     if name in WEIGHTS:
-        with (files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]).open("rb") as file:
-            return file.seek(0, 2) / 1e6
-    return Path(name).stat().st_size / 1e6
+        found = [files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]]
+    return sum(Path(str(path)).stat().st_size for path in found) / 1e6 if found else None
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
@@ -158,6 +158,8 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         strict=True,
     ):
         for row, colour in zip(rows, COLOURS, strict=False):
+            if row[key] is None:
+                continue
             at = {"color": colour, "label": row["surrogate"]}
             axes.plot(row[key], row["mean_score"], "o", **at)
             axes.plot(row[key], row["percentile_99"], "^", color=colour, fillstyle="none")
@@ -179,10 +181,9 @@ def run(config: Config, out: Path) -> None:
     x = np.asarray(examples.x[:, 0], float)
     wide = checks.wide(config.least_width_mrad)
     many = x[np.arange(config.batch) % len(x)]
-    models = {
-        name: TableModel(table) if name == TABLE else read_surrogate(name)
-        for name in config.surrogates
-    }
+    models = surrogates_of([name for name in config.surrogates if name != TABLE])
+    if TABLE in config.surrogates:
+        models[TABLE] = TableModel(table)
     random = np.random.default_rng(config.seed)
     low, high = halves(x, random)
     common = np.all([known_to(model, x, low, high) for model in models.values()], axis=0)
@@ -194,7 +195,7 @@ def run(config: Config, out: Path) -> None:
         spread = aberration_spread(model, x[common], np.random.default_rng(config.seed))
         rows.append(
             {
-                "surrogate": label_of(name),
+                "surrogate": name,
                 "curves": len(known),
                 "mean_score": float(known.mean()),
                 "percentile_99": float(np.quantile(known, 0.99)),

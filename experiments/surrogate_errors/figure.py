@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.common import label_of, tidy
+from experiments.common import tidy
 from ppiscs_jax import Settings
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.evaluate import Checks
@@ -24,7 +24,7 @@ def draw_surrogates(predictions: dict[str, np.ndarray], scores: dict[str, np.nda
     histogram, average, worst = figure.subplots(1, 3)
     for (name, values), colour in zip(scores.items(), COLOURS, strict=False):
         known = values[wide & np.isfinite(values)]
-        draw_histogram(histogram, known, bins, colour, f"{label_of(name)}: {known.mean():.1e}")
+        draw_histogram(histogram, known, bins, colour, f"{name}: {known.mean():.1e}")
     histogram.legend(title="surrogate: mean", frameon=False, fontsize=8, title_fontsize=8)
     first = np.where(wide, next(iter(scores.values())), np.nan)
     for axes, choose, title in (
@@ -90,7 +90,7 @@ def draw_case(axes: Axes, at: tuple, predictions, scores, checks: Checks, title:
     n = np.arange(1, checks.ppiscs.shape[-1] + 1)
     axes.plot(n, checks.ppiscs[at], "o", color="0.6", markersize=3, label="simulated")
     for (name, values), colour in zip(predictions.items(), COLOURS, strict=False):
-        label = f"{label_of(name)}: {scores[name][at]:.1e}"
+        label = f"{name}: {scores[name][at]:.1e}"
         axes.plot(n, values[at], color=colour, linewidth=1.2, label=label)
     axes.set_title(
         f"{title}{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:.1f},\n"

@@ -17,13 +17,13 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import (
     ROOT,
-    label_of,
     main,
     provenance,
     save_csv,
     save_figure,
     save_json,
     show_rows,
+    surrogates_of,
 )
 from experiments.surrogate_errors.figure import (
     draw_cases,
@@ -35,7 +35,6 @@ from experiments.surrogate_errors.figure import (
 from ppiscs_jax import predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.surrogate.evaluate import Checks, load_checks, score
-from ppiscs_jax.surrogate.predict import read_surrogate
 
 
 class Config(Model):
@@ -51,7 +50,7 @@ def summary(name: str, scores: np.ndarray, what: str) -> dict[str, Any]:
     """A row: mean, median, 99th percentile and largest of the scores that are known."""
     known = scores[np.isfinite(scores)]
     return {
-        "surrogate": label_of(name),
+        "surrogate": name,
         "curves of": what,
         "curves": len(known),
         "mean": float(known.mean()),
@@ -82,7 +81,7 @@ def rows_of(name: str, scores: np.ndarray, checks: Checks, least_width: float) -
 def run(config: Config, out: Path) -> None:
     """Score all surrogates on the same curves."""
     checks = load_checks(ROOT / config.checks)
-    surrogates = {name: read_surrogate(name) for name in config.surrogates}
+    surrogates = surrogates_of(config.surrogates)
     predictions = {
         name: np.asarray(predict(checks.x, surrogate=surrogate), dtype=float)
         for name, surrogate in surrogates.items()
@@ -100,7 +99,7 @@ def run(config: Config, out: Path) -> None:
     save_csv(out / "scores.csv", rows)
     content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
     save_json(out / "result.json", content | {"checks": json.loads(checks.about)})
-    first, wide = scores[config.surrogates[0]], checks.wide(config.least_width_mrad)
+    first, wide = next(iter(scores.values())), checks.wide(config.least_width_mrad)
     save_figure(out / "errors.png", draw_surrogates(predictions, scores, checks, wide, config.bins))
     save_figure(out / "histograms.png", draw_specimens(first, checks, config.bins))
     for title, choose in (("average", nearest_to_mean), ("worst", np.nanargmax)):

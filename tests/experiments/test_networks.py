@@ -118,7 +118,8 @@ batch = 8
 rounds = 1
 """
     result, _ = run(architectures, config)
-    additive, table, small = result["rows"]
+    additive, small, table = result["rows"]
+    assert [row["surrogate"] for row in result["rows"]] == ["additive", "small", "table"]
     for row in (additive, table):
         assert row["additivity_largest"] < 1e-6
         assert row["aberration_spread_largest"] == 0
