@@ -26,6 +26,9 @@ Outside = Literal["warn", "raise"]
 MOST_NAMED = 5
 """Rows that a warning or an error names."""
 
+AT_ONCE = 4096
+"""Rows predicted side by side: enough for a GPU, and not too many for memory."""
+
 
 class Surrogate(Protocol):
     """What stands in for the simulator: a pytree with these methods.
@@ -163,10 +166,8 @@ def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None)
 
 @jax.jit
 def _batch(model: Surrogate, x: Float[Array, "batch 9"]) -> Float[Array, "batch n"]:
-    if model.gathers and jax.default_backend() == "cpu":
-        # One after the other is five times faster there.
-        return jax.lax.map(model.curve, x)
-    return jax.vmap(model.curve)(x)
+    one_by_one = model.gathers and jax.default_backend() == "cpu"
+    return jax.lax.map(model.curve, x, batch_size=None if one_by_one else AT_ONCE)
 
 
 def as_rows(x: Settings | Any) -> np.ndarray:
