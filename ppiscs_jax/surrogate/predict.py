@@ -130,16 +130,15 @@ def predict(
     """
     model = load_surrogate() if surrogate is None else surrogate
     if isinstance(x, jax.core.Tracer):
-        return _batch(model, x.reshape(-1, 9)).reshape(*x.shape[:-1], -1)
+        curves = _batch(model, x.reshape(-1, 9))
+        return curves.reshape(*x.shape[:-1], curves.shape[-1])
     if problem := choice_problem("outside", outside, ("warn", "raise")):
         raise InputError(problem)
     rows = as_rows(x)
     _judge(model, rows.reshape(-1, 9), outside)
-    if rows.size == rows.shape[-1]:
-        curves = model.curve(rows.ravel().astype(np.float32))
-        return np.asarray(curves).reshape(*rows.shape[:-1], -1)
-    curves = _batch(model, rows.reshape(-1, 9).astype(np.float32))
-    return np.asarray(curves).reshape(*rows.shape[:-1], -1)
+    x = rows.astype(np.float32)
+    curves = model.curve(x.ravel()) if x.size == 9 else _batch(model, x.reshape(-1, 9))
+    return np.asarray(curves).reshape(*rows.shape[:-1], curves.shape[-1])
 
 
 def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None) -> Curve:

@@ -32,6 +32,7 @@ def test_shapes():
     np.testing.assert_array_equal(both[0], both[1, ::-1])
     np.testing.assert_array_equal(predict(Settings.from_vector(GOLD)), predict(GOLD.tolist()))
     assert predict(GOLD).dtype == np.float32
+    assert predict(np.zeros((2, 0, 9))).shape == (2, 0, 87)
 
 
 def test_thickness():
