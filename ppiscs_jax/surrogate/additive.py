@@ -172,10 +172,12 @@ class AdditiveModel:
         low = jnp.maximum(edges[:-1], jnp.square(angles_mrad)[:, None])
         area = jnp.maximum(jnp.minimum(edges[1:], squared) - low, 0) / squared
         window = (1, len(of_voltage), len(of_rmsd), *self.unscattered.shape[3:])
-        direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)[0]
-        direct = jnp.einsum("i,j,ijrn->rn", of_voltage, of_rmsd, direct)
+        direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)
+        weights = jnp.einsum("i,j,ar->aijr", of_voltage, of_rmsd, area)
         curves = jnp.matmul(jax.vmap(scattered)(angles_mrad), self.thickness, precision=EXACT)
-        return curves + jnp.matmul(area, direct, precision=EXACT)
+        weights = weights.reshape(len(angles_mrad), -1)
+        direct = direct.reshape(weights.shape[1], -1)
+        return curves + jnp.matmul(weights, direct, precision=EXACT)
 
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]

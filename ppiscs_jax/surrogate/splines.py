@@ -51,7 +51,8 @@ class SplineAxis:
         Cox–de Boor recursion; differentiable in x. Beyond the ends polynomials go on.
         """
         p = self.degree
-        span = jnp.clip(jnp.searchsorted(self.knots, x, side="right") - 1, p, self.size - 1)
+        # Counting is faster than the search of searchsorted, which is a loop.
+        span = jnp.clip(jnp.sum(self.knots <= x) - 1, p, self.size - 1)
         around = jax.lax.dynamic_slice(self.knots, (span - p,), (2 * p + 2,))
         weights = jnp.ones(1)
         for k in range(1, p + 1):
