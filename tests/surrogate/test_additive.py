@@ -178,7 +178,7 @@ def test_scores(tmp_path):
     x = np.array([[X, changed(i6=190)]])
     ppiscs = np.array([[truth, truth]])
     checks = Checks(x, ppiscs, np.full(ppiscs.shape, 0.5), "by hand")
-    assert checks.wide.tolist() == [[True, False]]
+    assert checks.wide().tolist() == [[True, False]]
     save_checks(tmp_path / "checks.npz", checks)
     read = load_checks(tmp_path / "checks.npz")
     assert read.about == "by hand"
