@@ -163,12 +163,12 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
             at = {"color": colour, "label": row["surrogate"]}
             axes.plot(row[key], row["mean_score"], "o", **at)
             axes.plot(row[key], row["percentile_99"], "^", color=colour, fillstyle="none")
-        axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_xlim(0, 1.1 * max(row[key] or 0 for row in rows))
         axes.set_xlabel(label)
         tidy(axes)
     figure.axes[0].set_ylabel("Score: mean (●), 99th percentile (△)")
-    figure.axes[1].legend(frameon=False, fontsize=8)
+    figure.axes[1].legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 

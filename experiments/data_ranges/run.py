@@ -113,6 +113,7 @@ def draw(found: dict[str, Any]) -> Figure:
         axes.set_ylabel("PPISCS (Å²)")
         axes.set_xlim(0)
         axes.set_ylim(0)
+        axes.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
         tidy(axes)
     return figure
 

@@ -25,6 +25,7 @@ def draw_surrogates(predictions: dict[str, np.ndarray], scores: dict[str, np.nda
     for (name, values), colour in zip(scores.items(), COLOURS, strict=False):
         known = values[wide & np.isfinite(values)]
         draw_histogram(histogram, known, bins, colour, f"{name}: {known.mean():.1e}")
+    histogram.set_ylim(0, 1.35 * histogram.get_ylim()[1])  # room for the legend
     histogram.legend(title="surrogate: mean", frameon=False, fontsize=8, title_fontsize=8)
     first = np.where(wide, next(iter(scores.values())), np.nan)
     for axes, choose, title in (
