@@ -110,7 +110,7 @@ def draw(curves: dict[tuple[str, str], list[tuple[int, float]]]) -> Figure:
     axes.set_yscale("log")
     axes.set_xlabel("Steps")
     axes.set_ylabel("L1n on all kernels")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=2)
     tidy(axes)
     return figure
 
