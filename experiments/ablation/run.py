@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from pydantic import Field, PositiveInt
 
 from experiments.common import (
@@ -118,10 +119,11 @@ def draw(config: Config, rows: list[dict[str, Any]]) -> Figure:
     growths.set_title(f"(a) growth rates G, {config.layers_of_growths} layers", fontsize=9)
     layers.set_title(f"(b) numbers of layers, G = {config.growth_of_layers}", fontsize=9)
     growths.set_ylabel("L1n of cells not trained on")
-    growths.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=4)
     for axes in (growths, layers):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("Parameters")
         tidy(axes)
     return figure
