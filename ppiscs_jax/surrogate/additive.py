@@ -172,12 +172,16 @@ class AdditiveModel:
         low = jnp.maximum(edges[:-1], jnp.square(angles_mrad)[:, None])
         area = jnp.maximum(jnp.minimum(edges[1:], squared) - low, 0) / squared
         window = (1, len(of_voltage), len(of_rmsd), *self.unscattered.shape[3:])
-        direct = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)
-        weights = jnp.einsum("i,j,ar->aijr", of_voltage, of_rmsd, area)
+
+        def direct() -> Float[Array, "angles n"]:
+            near = jax.lax.dynamic_slice(self.unscattered, (group, v, r, first, first), window)
+            weights = jnp.einsum("i,j,ar->aijr", of_voltage, of_rmsd, area)
+            weights = weights.reshape(len(angles_mrad), -1)
+            return jnp.matmul(weights, near.reshape(weights.shape[1], -1), precision=EXACT)
+
         curves = jnp.matmul(jax.vmap(scattered)(angles_mrad), self.thickness, precision=EXACT)
-        weights = weights.reshape(len(angles_mrad), -1)
-        direct = direct.reshape(weights.shape[1], -1)
-        return curves + jnp.matmul(weights, direct, precision=EXACT)
+        # Most detectors lie outside the aperture, and need not look at the unscattered beam.
+        return curves + jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))
 
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]

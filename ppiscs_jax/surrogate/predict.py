@@ -193,6 +193,8 @@ def as_rows(x: Settings | Any) -> np.ndarray:
 def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
     """Warn of rows outside the trained range, or refuse them."""
     trained = model.trained_range
+    if trained.holds_all(rows):
+        return
     problems = [
         f"{field}: {_named(np.flatnonzero(~inside))} must be {trained.allowed(field)}"
         for field, inside in trained.judge(rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -44,6 +45,22 @@ class TrainedRange:
         if self.least_width_mrad:
             inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
+
+    def holds_all(self, rows: np.ndarray) -> bool:
+        """Whether all rows (…, 9) keep to it: `judge` in one go."""
+        low, high = self._ends
+        inside = np.all(rows >= low) and np.all(rows <= high)
+        known = inside and all(tuple(pair) in self.specimens for pair in rows[:, :2].tolist())
+        return bool(known and (not self.least_width_mrad or np.all(self._detector_fits(rows))))
+
+    @cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest values of the nine numbers, rounding forgiven."""
+        ends = np.tile([[-np.inf], [np.inf]], len(VECTOR_ORDER))
+        for field, (low, high) in self.limits.items():
+            slack = ROUNDING * abs(high)
+            ends[:, VECTOR_ORDER.index(field)] = low - slack, high + slack
+        return ends[0], ends[1]
 
     def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """For each field, which rows (…, 9) keep to it."""
