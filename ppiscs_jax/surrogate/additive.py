@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ppiscs_jax.constants import interaction_angstrom
 from ppiscs_jax.surrogate.ranges import TrainedRange
 from ppiscs_jax.surrogate.splines import SplineAxis
 from ppiscs_jax.types import Scalar
@@ -32,8 +33,14 @@ CURVE_POWER = 0.82
 """Standard error at the reference, over the curve's maximum; how it goes with the detector's
 width, the aperture, and the curve over its maximum."""
 
-VOLTAGE_GAP = 0.06
-"""Relative error in the middle between two voltages, over their logarithms' difference cubed."""
+VOLTAGE_GAP = 0.03
+"""Relative error in the middle between two voltages, over their logarithms' difference cubed; from
+simulations at 70, 90 and 250 kV (experiments/fresh_check/between_voltages.toml)."""
+
+
+def along_voltage(voltage_kv: Float[Array, "*some"]) -> Float[Array, "*some"]:
+    """Where a voltage is along its axis: −(γλ)² [Å²], in which single scattering is linear."""
+    return -jnp.square(interaction_angstrom(voltage_kv))
 
 
 @jax.tree_util.register_dataclass
@@ -53,7 +60,7 @@ class AdditiveModel:
             too sharply for splines.
         thickness: weights of the coefficients along the last axis at 1, 2, … atoms.
         atomic_numbers, zone_codes, thickest: of the groups; thickest [atoms per column].
-        log_voltage, aperture, rmsd, angle: axes, in log kV, mrad², Å, mrad.
+        voltage, aperture, rmsd, angle: axes, in Å² (see `along_voltage`), mrad², Å, mrad.
         ring_edges_mrad: of the rings of tilts, from 0.
         voltages_kv: that were simulated; in between, errors are larger.
     """
@@ -66,7 +73,7 @@ class AdditiveModel:
     atomic_numbers: Int[Array, " groups"]
     zone_codes: Int[Array, " groups"]
     thickest: Int[Array, " groups"]
-    log_voltage: SplineAxis
+    voltage: SplineAxis
     aperture: SplineAxis
     rmsd: SplineAxis
     angle: SplineAxis
@@ -153,7 +160,7 @@ class AdditiveModel:
         """Cross-section scattered beyond angles [Å²], for all thicknesses and settings."""
         group, _ = self._group(x)
         squared = jnp.square(x[5])
-        v, of_voltage = self.log_voltage.near(jnp.log(x[2]))
+        v, of_voltage = self.voltage.near(along_voltage(x[2]))
         a, of_aperture = self.aperture.near(squared)
         r, of_rmsd = self.rmsd.near(x[8])
         k = self.thickness.shape[0]
@@ -189,7 +196,7 @@ class AdditiveModel:
         group, known = self._group(x)
         atoms = jnp.arange(1, curves.shape[-1] + 1)
         conditions = [
-            self.log_voltage.holds(jnp.log(x[2])),
+            self.voltage.holds(along_voltage(x[2])),
             self.aperture.holds(jnp.square(x[5])),
             self.rmsd.holds(x[8]),
             jnp.all(self.angle.holds(angles_mrad)),

@@ -18,7 +18,7 @@ from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.splines import SplineAxis
 
 FORMAT = "ppiscs-jax additive 2"
-AXES = ("log_voltage", "aperture", "rmsd", "angle")
+AXES = ("voltage", "aperture", "rmsd", "angle")
 WHOLE = ("thickness", "atomic_numbers", "zone_codes", "thickest", "ring_edges_mrad", "voltages_kv")
 
 WIDTH_MRAD = 10.0

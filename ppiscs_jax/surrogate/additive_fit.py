@@ -5,7 +5,7 @@ import numpy as np
 
 from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.additive import AdditiveModel, along_voltage
 from ppiscs_jax.surrogate.splines import (
     SplineAxis,
     clamped,
@@ -40,12 +40,12 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     if problems := [f"{name}: at least two are needed" for name, v in few.items() if len(v) < 2]:
         raise InputError(problems)
     degree = min(3, len(table.rmsd_angstrom) - 1)
-    voltages = np.log(np.asarray(table.voltages_kv, float))
+    voltages = np.asarray(along_voltage(table.voltages_kv), float)
     rmsd = np.asarray(table.rmsd_angstrom, float)
     edges = np.asarray(table.ring_edges_mrad, float)
     angles = np.asarray(table.angles_mrad, float)
     axes = {
-        "log_voltage": _through(voltages, 2),
+        "voltage": _through(voltages, 2),
         "aperture": _through(edges[1:] ** 2, 3),
         "rmsd": (clamped(rmsd[0], [], rmsd[-1], degree), degree, rmsd),
         "angle": _through(angles, 2),
@@ -61,13 +61,13 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         direct = np.asarray(table.unscattered[group], float)
         coefficients = np.einsum(
             "vV,rR,aA,tT,kN,VRATN->vartk",
-            *(solve[name] for name in ("log_voltage", "rmsd", "aperture", "angle")),
+            *(solve[name] for name in ("voltage", "rmsd", "aperture", "angle")),
             of_thickness,
             beyond / (edges[1:] ** 2)[:, None, None],
             optimize=True,
         )
         scattered.append(falling(coefficients))
-        for axis, name in ((1, "rmsd"), (0, "log_voltage")):
+        for axis, name in ((1, "rmsd"), (0, "voltage")):
             direct = not_negative(design_matrix(*axes[name]), direct, axis)
         unscattered.append(direct)
     return AdditiveModel(
