@@ -111,8 +111,8 @@ def test_divergence_is_told(tmp_path):
 def test_transfer(trained, tmp_path):
     """From given weights, which are left as they are, tested on all of another table.
 
-    That table's curves are ten times as large, and predictions off by 0.9 of them, or so. The curves
-    are straight lines up to 12 atoms, which on average are 13/24 of their maximum.
+    That table's curves are ten times as large, and predictions off by 0.9 of them, or so. The
+    curves are straight lines up to 12 atoms, which on average are 13/24 of their maximum.
     """
     start = trained[1]
     before = jax.tree.map(np.array, start)
