@@ -110,7 +110,7 @@ def test_architectures(run, network):
     config = f"""
 seed = 5
 checks = "experiments/fresh_check/result/checks.npz"
-kernels = "{KERNELS}"
+kernels = "experiments/dataset/kernels/Ni_110.h5"
 surrogates = ["additive", "table", "{network}"]
 least_width_mrad = 20
 settings = 20
@@ -174,8 +174,10 @@ def test_fit_speed_with_a_peer(run, tmp_path, monkeypatch):
     (package / "model.py").write_text(PEER, encoding="utf-8")
     small = DenseNet(growth=6, layers=4)
     save_published(package / "coef_scs_fcc.mat", small, small.initial(0))
-    monkeypatch.delitem(sys.modules, "rt_ppiscs", raising=False)
-    monkeypatch.delitem(sys.modules, "rt_ppiscs.model", raising=False)
+    for name in ("rt_ppiscs", "rt_ppiscs.model"):
+        # Set, so that what is imported in its place is gone after the test, then forgotten.
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
     monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
     text = (ROOT / "experiments/fit_speed/config.toml").read_text(encoding="utf-8")
     text = text.replace("cases = 20", "cases = 1").replace("batch = 1000", "batch = 5")
