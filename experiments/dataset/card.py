@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             left_out.append(_left_out_row(place, nodes))
     versions = provenance("h5py")["versions"]
     with replacing(given.out) as temporary:
-        temporary.write_text(_page(noises, narrow, left_out, total, versions), encoding="utf-8")
+        temporary.write_text(_page(noises, narrow, left_out, known, versions), encoding="utf-8")
 
 
 def _noise_row(place: str, nodes: Nodes, apertures: Sequence[float], detectors: Sequence) -> str:
@@ -90,7 +90,11 @@ def _left_out_row(place: str, nodes: Nodes) -> str:
 
 
 def _page(
-    noises: list[str], narrow: list[str], left_out: list[str], total: float, versions: dict
+    noises: list[str],
+    narrow: list[str],
+    left_out: list[str],
+    known: list[float | None],
+    versions: dict,
 ) -> str:
     def table(columns: list[str], rows: list[str]) -> str:
         heads = ["element", "zone axis", "kV", *columns]
