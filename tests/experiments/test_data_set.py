@@ -1,6 +1,7 @@
 """The committed part of the data set is whole, and as its config says."""
 
 from experiments.common import ROOT
+from experiments.dataset import card
 from ppiscs_jax.config import load_config
 from ppiscs_jax.dataset.campaign import Campaign
 from ppiscs_jax.dataset.inspect import kernel_files, verify
@@ -14,7 +15,20 @@ def test_committed_kernels():
     campaign = load_config(FOLDER / "table1.toml", Campaign)
     whole, problems = verify(FOLDER / "kernels")
     assert problems == []
-    assert whole % 30 == 0
+    assert whole == 480
     for file in kernel_files(FOLDER / "kernels"):
         seeds = {task.name: task.seed for task in campaign.tasks() if task.group == file.stem}
         assert {name: metadata["seed"] for name, metadata, _ in read_kernels(file)} == seeds
+
+
+def test_card(tmp_path):
+    """Tables of one specimen: a row a voltage; without a campaign's log nothing is said of cost."""
+    kernels = tmp_path / "kernels"
+    kernels.mkdir()
+    name = "Ni_100.h5"
+    (kernels / name).symlink_to(FOLDER / "kernels" / name)
+    card.main([str(kernels), "--out", str(tmp_path / "CARD.md")])
+    text = (tmp_path / "CARD.md").read_text(encoding="utf-8")
+    assert text.count("| Ni | 100 | 300 |") == 3
+    assert "core-hours" not in text
+    assert card.cost_of([1800.0, None]) == "Cost of 1 of these 2 kernels: 0.50 core-hours."
