@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import PositiveInt
-from rich.table import Table
 
-from experiments.common import ROOT, main, provenance, save_csv, save_json, wide_console
+from experiments.common import ROOT, main, provenance, save_csv, save_json, show_rows
 from ppiscs_jax.config import Model
 
 ONE_THREAD = {
@@ -87,12 +86,7 @@ def run(config: Config, out: Path) -> None:
                 "times_faster_than_rt_ppiscs": rival / value if rival else "",
             }
         )
-    table = Table()
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), justify="right" if column != "what" else "left")
-    for row in rows:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    wide_console().print(table)
+    show_rows(rows)
     save_csv(out / "speed.csv", rows)
     save_json(
         out / "result.json",

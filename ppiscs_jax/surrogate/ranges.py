@@ -38,10 +38,8 @@ class TrainedRange:
     def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
         """Whether settings keep to it; for use inside jit."""
         specimens = jnp.asarray(self.specimens)
-        inside = [jnp.any(jnp.all(specimens == x[:2], axis=1))]
-        for field, (low, high) in self.limits.items():
-            value, slack = x[VECTOR_ORDER.index(field)], ROUNDING * abs(high)
-            inside.append((value >= low - slack) & (value <= high + slack))
+        low, high = self._ends
+        inside = [jnp.any(jnp.all(specimens == x[:2], axis=1)), jnp.all((x >= low) & (x <= high))]
         if self.least_width_mrad:
             inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
@@ -66,9 +64,9 @@ class TrainedRange:
         """For each field, which rows (…, 9) keep to it."""
         same = rows[:, None, :2] == np.asarray(self.specimens)
         yield SPECIMEN, np.any(np.all(same, axis=2), axis=1)
-        for field, (low, high) in self.limits.items():
-            value, slack = rows[:, VECTOR_ORDER.index(field)], ROUNDING * abs(high)
-            yield field, (value >= low - slack) & (value <= high + slack)
+        inside = (rows >= self._ends[0]) & (rows <= self._ends[1])
+        for field in self.limits:
+            yield field, inside[:, VECTOR_ORDER.index(field)]
         if self.least_width_mrad:
             yield DETECTOR, self._detector_fits(rows)
 
