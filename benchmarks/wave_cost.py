@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax import Settings, simulate
-from ppiscs_jax.batches import WAVES_PER_ROUND
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
+from ppiscs_jax.plan import WAVES_PER_ROUND
 from ppiscs_jax.sampling import simulation_grid
 
 SETTINGS = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)

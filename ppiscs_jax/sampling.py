@@ -49,6 +49,23 @@ def cell_angstrom(smallest_convergence_mrad: float) -> float:
     return 7.0 * max(1.0, 10.0 / smallest_convergence_mrad)
 
 
+def supercell_grid(
+    settings: Settings, band_limit_inv_angstrom: float, cell_angstrom: float
+) -> CrystalGrid:
+    """The smallest grid that holds a band limit k_c [Å⁻¹] in a supercell of a given size [Å].
+
+    On CPUs its lengths are those of fast FFTs; on GPUs, where compiling takes longer than
+    computing, it is one of a few (`multislice.grid.LADDER`).
+    """
+    return make_grid(
+        settings.zone_axis,
+        settings.element_data.lattice_angstrom,
+        band_limit_inv_angstrom,
+        cell_angstrom=cell_angstrom,
+        ladder=jax.default_backend() != "cpu",
+    )
+
+
 MOST_PIXELS = 2**24
 """Largest grid that is simulated: about 1 GB for each wave computed at once."""
 
@@ -61,11 +78,10 @@ def simulation_grid(
     Raises:
         InputError: it would be too large, because the aperture is too small.
     """
-    grid = make_grid(
-        settings.zone_axis,
-        settings.element_data.lattice_angstrom,
+    grid = supercell_grid(
+        settings,
         band_limit_inv_angstrom(settings, outer_mrad, n_atoms),
-        cell_angstrom=cell_angstrom(smallest_convergence_mrad),
+        cell_angstrom(smallest_convergence_mrad),
     )
     if np.prod(grid.shape) > MOST_PIXELS:
         raise InputError(

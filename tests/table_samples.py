@@ -22,7 +22,7 @@ def made_up_table():
         zone_codes=jnp.array([0, 1]),
         thickest=jnp.array([12, 12]),
         voltages_kv=voltages,
-        rmsd_angstrom=rmsd,
+        rmsd_angstrom=jnp.stack([rmsd, rmsd]),
         ring_edges_mrad=rings,
         angles_mrad=angles,
     )

@@ -18,6 +18,8 @@ FLOORS = (
     ("settings",),
     ("multislice",),
     ("kernel", "sampling"),
+    ("plan",),
+    ("accelerator",),
     ("batches",),
     ("simulate", "differentiable", "scan"),
     ("image",),

@@ -16,12 +16,13 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import Annulus, main, provenance, save_json
-from ppiscs_jax.batches import Plan, power_of_two_rings, run_to_error
+from ppiscs_jax.batches import run_to_error
 from ppiscs_jax.config import Model
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.dataset.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
 from ppiscs_jax.kernel import noise
 from ppiscs_jax.multislice.grid import make_grid
+from ppiscs_jax.plan import Plan, power_of_two_rings
 from ppiscs_jax.sampling import band_limit_inv_angstrom
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.evaluate import Checks, load_checks, save_checks

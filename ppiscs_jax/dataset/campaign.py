@@ -47,6 +47,7 @@ class Campaign(Model):
         seed: of the whole campaign; a task's own seed follows from it and the task's name.
         elements, zone_axes, voltages_kv, rmsd_angstrom: the specimens and voltages, in the
             order in which elements and zone axes are to be worked through.
+        rmsd_angstrom_of: rmsd of single elements, by symbol, instead of `rmsd_angstrom`.
         rings_mrad: edges of the rings of tilts [mrad] that are simulated, from 0, each with as
             many waves; their number is a power of two.
         kept_rings_mrad: those of the edges that are kept.
@@ -60,7 +61,13 @@ class Campaign(Model):
         n_atoms: largest thickness by zone axis [atoms per column]; by default the usual ones.
     """
 
-    NODES: ClassVar = ("elements", "zone_axes", "voltages_kv", "rmsd_angstrom")
+    NODES: ClassVar = (
+        "elements",
+        "zone_axes",
+        "voltages_kv",
+        "rmsd_angstrom",
+        "rmsd_angstrom_of",
+    )
     """What a campaign may get more of without becoming another one."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
@@ -68,6 +75,7 @@ class Campaign(Model):
     zone_axes: Annotated[list[str], Field(min_length=1)]
     voltages_kv: Numbers
     rmsd_angstrom: Numbers
+    rmsd_angstrom_of: dict[str, Numbers] = Field(default_factory=dict)
     rings_mrad: Annotated[list[float], Field(min_length=2)]
     kept_rings_mrad: Annotated[list[float], Field(min_length=2)]
     angles: Annotated[list[AngleRange], Field(min_length=1)]
@@ -82,6 +90,17 @@ class Campaign(Model):
     @classmethod
     def _known_elements(cls, values: list[str]) -> list[str]:
         return _checked(values, [choice_problem("element", e, ELEMENTS) for e in values])
+
+    @field_validator("rmsd_angstrom_of")
+    @classmethod
+    def _known_rmsd(cls, values: dict[str, list[float]]) -> dict[str, list[float]]:
+        _checked(list(values), [choice_problem("rmsd_angstrom_of", e, ELEMENTS) for e in values])
+        for numbers in values.values():
+            range_problems = [
+                range_problem("rmsd_angstrom_of", r, *RANGES["rmsd_angstrom"]) for r in numbers
+            ]
+            _checked(numbers, range_problems)
+        return values
 
     @field_validator("zone_axes", "n_atoms")
     @classmethod
@@ -198,16 +217,20 @@ class Campaign(Model):
         one, ends and middles of voltage and rmsd come before the rest: from early on everything
         can be interpolated, ever better.
         """
-        levels = {
-            (v, r): max(lv, lr)
-            for (v, lv), (r, lr) in product(_levels(self.voltages_kv), _levels(self.rmsd_angstrom))
-        }
-        nodes = sorted(levels, key=lambda node: (levels[node], node))
         return [
             Task(element, zone, voltage, rmsd, self.seed)
             for element, zone in product(self.elements, self.zone_axes)
-            for voltage, rmsd in nodes
+            for voltage, rmsd in self._nodes(element)
         ]
+
+    def _nodes(self, element: str) -> list[tuple[float, float]]:
+        """Voltages and rmsd of an element, ends and middles first."""
+        rmsd = self.rmsd_angstrom_of.get(element, self.rmsd_angstrom)
+        levels = {
+            (v, r): max(lv, lr)
+            for (v, lv), (r, lr) in product(_levels(self.voltages_kv), _levels(rmsd))
+        }
+        return sorted(levels, key=lambda node: (levels[node], node))
 
 
 @dataclass(frozen=True)

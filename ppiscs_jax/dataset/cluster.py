@@ -3,10 +3,13 @@
 import shutil
 import tomllib
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from ppiscs_jax.errors import InputError
 
@@ -21,6 +24,9 @@ ONE_THREAD = {
 }
 """Environment of workers on CPUs, of which there is one a core."""
 
+THREADS_PER_GPU = 6
+"""Tasks of a process at once on a GPU: while some compute, others compile, or write their files."""
+
 RETRIES = 3
 """How often a task is given to another worker after its own has died."""
 
@@ -30,7 +36,8 @@ class Resources:
     """What to compute on; at most one of the last two.
 
     Attributes:
-        workers: processes on this machine; 1 computes in this process.
+        workers: processes on this machine; 1 computes in this process, on a GPU in
+            THREADS_PER_GPU threads.
         scheduler: address of a running dask scheduler, such as tcp://host:8786. On machines
             with GPUs it should have one worker process, of one thread, for each GPU.
         slurm: TOML file: `jobs`, how many, and a table `cluster` of keyword arguments of
@@ -64,7 +71,7 @@ def runner(resources: Resources) -> Iterator[Runner]:
         InputError: the scheduler does not answer, or a needed package is missing.
     """
     if not resources.scheduler and not resources.slurm and resources.workers == 1:
-        yield _one_after_the_other
+        yield _one_after_the_other if jax.default_backend() == "cpu" else _in_threads
         return
     with _client(resources) as client:
         yield lambda work, items: _on_client(client, work, items)
@@ -79,13 +86,24 @@ def _one_after_the_other(work: Work, items: Sequence[Any]) -> Results:
         yield item, result
 
 
+def _in_threads(work: Work, items: Sequence[Any]) -> Results:
+    pool = ThreadPoolExecutor(THREADS_PER_GPU)
+    try:
+        futures = {pool.submit(work, item): item for item in items}
+        for future in as_completed(futures):
+            error = future.exception()
+            yield futures[future], error if error else future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _on_client(client: Any, work: Work, items: Sequence[Any]) -> Results:
-    from distributed import as_completed
+    import distributed
 
     futures = {
         client.submit(work, item, priority=-i, pure=False): item for i, item in enumerate(items)
     }
-    for future in as_completed(list(futures)):
+    for future in distributed.as_completed(list(futures)):
         if future.cancelled():
             raise ConnectionError("lost the connection to the dask scheduler")
         result = future.exception() if future.status == "error" else future.result()

@@ -145,6 +145,8 @@ _compiled: set[Any] = set()
 
 
 def _forget_old_programs(campaign: Campaign, task: Task) -> None:
+    if jax.default_backend() != "cpu":
+        return  # grids come from a ladder there, and programs are few
     _compiled.add(_grid(campaign, task))
     if len(_compiled) > MOST_COMPILED:
         jax.clear_caches()

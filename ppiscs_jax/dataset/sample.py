@@ -144,7 +144,7 @@ def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -
     def uniform(index: int, low, high):
         return jax.random.uniform(keys[index], minval=low, maxval=high)
 
-    rmsd = uniform(1, table.rmsd_angstrom[0], table.rmsd_angstrom[-1])
+    rmsd = uniform(1, table.rmsd_angstrom[group, 0], table.rmsd_angstrom[group, -1])
     convergence = uniform(2, table.ring_edges_mrad[1], table.ring_edges_mrad[-1])
     span = DETECTORS * LEAST_WIDTH_MRAD
     largest = table.angles_mrad[-1]

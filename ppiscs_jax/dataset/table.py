@@ -17,6 +17,9 @@ from ppiscs_jax.dataset.kernels import read_kernels
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.types import Scalar
 
+EXACT = jax.lax.Precision.HIGHEST
+"""GPUs would round products to three digits: detectors are differences of larger numbers."""
+
 NEIGHBOURS = 4
 """Nodes that an interpolation uses along each axis: cubic polynomials."""
 
@@ -37,8 +40,9 @@ class KernelTable:
         atomic_numbers, zone_codes: of the groups, shape (groups,), coded as in
             `Settings.to_vector`.
         thickest: atoms per column up to which a group was simulated, shape (groups,).
-        voltages_kv, rmsd_angstrom, ring_edges_mrad, angles_mrad: the nodes; rings from 0, so
-            that there is one edge more than apertures.
+        rmsd_angstrom: the nodes of rmsd of each group, shape (groups, rmsd).
+        voltages_kv, ring_edges_mrad, angles_mrad: the other nodes; rings from 0, so that there is
+            one edge more than apertures.
     """
 
     beyond: Float[Array, "groups voltages rmsd apertures angles n"]
@@ -47,7 +51,7 @@ class KernelTable:
     zone_codes: Int[Array, " groups"]
     thickest: Int[Array, " groups"]
     voltages_kv: Float[Array, " voltages"]
-    rmsd_angstrom: Float[Array, " rmsd"]
+    rmsd_angstrom: Float[Array, "groups rmsd"]
     ring_edges_mrad: Float[Array, " edges"]
     angles_mrad: Float[Array, " angles"]
 
@@ -64,7 +68,7 @@ class KernelTable:
         Group and voltage are indices of nodes, the rest is interpolated by cubics. Detectors
         are differences of two; differentiable, and for use inside jit.
         """
-        at_rmsd, rmsd_weights = neighbours(self.rmsd_angstrom, rmsd_angstrom)
+        at_rmsd, rmsd_weights = neighbours(self.rmsd_angstrom[group], rmsd_angstrom)
         squared = jnp.square(convergence_mrad)
         edges = self.ring_edges_mrad**2
         at_edge, edge_weights = neighbours(edges, squared)
@@ -79,15 +83,21 @@ class KernelTable:
             at_aperture[:, None, None],
             at_angle,
         ]
-        weights = jnp.einsum("i,j,kl->ijkl", rmsd_weights, aperture_weights, angle_weights)
-        scattered = jnp.einsum("ijkln,ijkl->kn", near, weights)
+        weights = jnp.einsum(
+            "i,j,kl->ijkl", rmsd_weights, aperture_weights, angle_weights, precision=EXACT
+        )
+        scattered = jnp.einsum("ijkln,ijkl->kn", near, weights, precision=EXACT)
         # Tilts inside the aperture and beyond the angle, as an area of each ring.
         low = jnp.maximum(edges[:-1], jnp.square(angles_mrad)[:, None])
         beyond = jnp.maximum(jnp.minimum(edges[1:], squared) - low, 0)
         unscattered = jnp.einsum(
-            "i,irn->rn", rmsd_weights, self.unscattered[group, voltage, at_rmsd]
+            "i,irn->rn",
+            rmsd_weights,
+            self.unscattered[group, voltage, at_rmsd],
+            precision=EXACT,
         )
-        return (scattered + beyond @ unscattered) / squared
+        direct = jnp.matmul(beyond, unscattered, precision=EXACT)
+        return (scattered + direct) / squared
 
 
 def neighbours(
@@ -109,7 +119,7 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
 
     Args:
         paths: files of kernels, packed or not, that together fill a grid: every element and
-            zone axis at every voltage and rmsd, all with the same rings and angles.
+            zone axis at every voltage, at as many rmsd, all with the same rings and angles.
 
     Raises:
         InputError: a file is damaged, or the kernels do not fill a grid.
@@ -132,15 +142,17 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
             )
     if not curves:
         raise InputError("kernels: there are none")
-    nodes = sorted({node for group in curves.values() for node in group})
-    voltages, rmsd = (sorted({node[axis] for node in nodes}) for axis in (0, 1))
+    voltages = sorted({voltage for group in curves.values() for voltage, _ in group})
+    rmsd = [sorted({r for _, r in group}) for group in curves.values()]
     problems = [
         f"{element} [{zone}]: not simulated at {v:g} kV, {r:g} Å, as others are"
-        for (element, zone), group in curves.items()
+        for ((element, zone), group), nodes in zip(curves.items(), rmsd, strict=True)
         for v in voltages
-        for r in rmsd
+        for r in nodes
         if (v, r) not in group
     ]
+    if len({len(nodes) for nodes in rmsd}) > 1:
+        problems.append("kernels: simulated at more rmsd for some specimens than for others")
     if len(shared) > 1:
         problems.append("kernels: of different rings or collection angles")
     if problems:
@@ -186,12 +198,12 @@ def split_unscattered(
 
 def _table(curves, voltages, rmsd, rings, angles) -> KernelTable:
     thickest = [next(iter(group.values()))[0].shape[-1] for group in curves.values()]
-    grid = (len(curves), len(voltages), len(rmsd), len(rings) - 1)
+    grid = (len(curves), len(voltages), len(rmsd[0]), len(rings) - 1)
     beyond = np.zeros((*grid, len(angles), max(thickest)), np.float32)
     unscattered = np.zeros((*grid, max(thickest)), np.float32)
     for g, group in enumerate(curves.values()):
         for v, voltage in enumerate(voltages):
-            for r, displacement in enumerate(rmsd):
+            for r, displacement in enumerate(rmsd[g]):
                 running, direct = group[voltage, displacement]
                 beyond[g, v, r, ..., : thickest[g]] = running
                 unscattered[g, v, r, ..., : thickest[g]] = direct

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from ppiscs_jax.batches import Plan, run_to_error
+from ppiscs_jax.batches import run_to_error
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.dataset.campaign import Campaign, Task
 from ppiscs_jax.kernel import ScatteringKernel, noise
-from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
-from ppiscs_jax.sampling import band_limit_inv_angstrom
+from ppiscs_jax.multislice.grid import CrystalGrid
+from ppiscs_jax.plan import Plan
+from ppiscs_jax.sampling import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.settings import Settings
 
 
@@ -51,9 +52,8 @@ def task_grid(campaign: Campaign, settings: Settings, n_atoms: int) -> CrystalGr
     """The grid of a task: the campaign's share of the band limit, and its supercell."""
     outer = float(campaign.angle_edges_mrad[-1])
     wavelength = float(wavelength_angstrom(settings.voltage_kv))
-    return make_grid(
-        settings.zone_axis,
-        settings.element_data.lattice_angstrom,
+    return supercell_grid(
+        settings,
         campaign.band * band_limit_inv_angstrom(settings, outer, n_atoms),
-        cell_angstrom=1e3 * wavelength / campaign.lattice_mrad,
+        1e3 * wavelength / campaign.lattice_mrad,
     )

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from ppiscs_jax.multislice.grid import Grid
@@ -36,6 +37,11 @@ def intensity(grid: Grid, spectrum: Complex[Array, "nx ny"]) -> Float[Array, " n
     return psi.real**2 + psi.imag**2
 
 
+SUMS_AT_ONCE = 512
+"""Partial sums that a histogram is spread over: GPUs add to few places slowly, and many terms in
+one float32 lose digits."""
+
+
 def angle_bins(
     angle_mrad: Float[Array, " n_band"], edges_mrad: Float[Array, " edges"]
 ) -> Int[Array, " n_band"]:
@@ -52,7 +58,10 @@ def bin_intensity(
     That entry is 1 − the sum over the band: electrons scattered past the band limit, and
     what the core correction does not conserve. Hard edges: no gradient in angle or voltage.
     """
-    sums = jax.ops.segment_sum(fraction, bins, num_segments=n_bins + 1)
+    copies = max(1, SUMS_AT_ONCE // (n_bins + 1))
+    places = bins * copies + np.arange(len(fraction)) % copies
+    partial_sums = jax.ops.segment_sum(fraction, places, num_segments=(n_bins + 1) * copies)
+    sums = partial_sums.reshape(n_bins + 1, copies).sum(axis=1)
     return sums.at[-1].set(1 - jnp.sum(sums))
 
 

@@ -19,6 +19,7 @@ def sample_tilts(
     seeds: tuple[int, ...],
     start: int,
     n_waves: int,
+    rounds: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quasi-random tilts over the rings of an aperture: part of one endless sequence.
 
@@ -34,9 +35,10 @@ def sample_tilts(
         seeds: what the scrambling is drawn from.
         start: number of tilts to skip, a multiple of `n_waves`.
         n_waves: number of tilts, a power of two and a multiple of the number of rings.
+        rounds: how many times that number is drawn, one after the other.
 
     Returns:
-        Tilts as (q_x, q_y) [mrad], shape (n_waves, 2), and the ring of each, (n_waves,).
+        Tilts as (q_x, q_y) [mrad], shape (rounds · n_waves, 2), and the ring of each.
     """
     from scipy.stats import qmc  # half a second to import, needed only to simulate
 
@@ -44,7 +46,7 @@ def sample_tilts(
     sobol = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(seeds))
     if start:
         sobol.fast_forward(start)
-    s, t = sobol.random(n_waves).T
+    s, t = np.concatenate([sobol.random(n_waves) for _ in range(rounds)]).T
     ring = np.floor(s * (len(edges) - 1)).astype(int)
     fraction = s * (len(edges) - 1) - ring
     low, high = edges[ring], edges[ring + 1]

@@ -1,0 +1,136 @@
+"""What one batch of waves is: everything fixed before the first wave."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ppiscs_jax.multislice.grid import CrystalGrid
+from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
+from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.types import Scalar
+
+WAVES_PER_ROUND = 8
+"""Waves of a batch that share a stock of displaced planes; a batch grows by as many."""
+
+LARGEST_STOCK_BYTES = 2**29
+"""Larger stocks of displaced planes are not kept: every wave makes its own planes."""
+
+
+def power_of_two_rings(edges: Iterable[float]) -> np.ndarray:
+    """Split the widest rings until their number is a power of two, as Sobol points like it."""
+    edges = sorted({0.0, *map(float, edges)})
+    while (len(edges) - 1) & (len(edges) - 2):
+        widest = int(np.argmax(np.diff(edges)))
+        edges.insert(widest + 1, 0.5 * (edges[widest] + edges[widest + 1]))
+    return np.array(edges)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a batch needs, fixed before the first wave."""
+
+    grid: CrystalGrid
+    specimen: Specimen
+    wedge_deg: tuple[float, float]
+    rings_mrad: np.ndarray
+    angle_edges_mrad: np.ndarray
+    mistilt_mrad: tuple[float, float]
+    n_atoms: int
+    waves_per_round: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        grid: CrystalGrid,
+        rings_mrad: np.ndarray,
+        angle_edges_mrad: np.ndarray,
+        n_atoms: int,
+        seed: int,
+        mistilt_mrad: tuple[float, float] = (0.0, 0.0),
+    ) -> Self:
+        """The plan for settings on a grid: at least one wave a ring in each round."""
+        return cls(
+            grid=grid,
+            specimen=make_specimen(settings, grid),
+            wedge_deg=WHOLE_AZIMUTH if any(mistilt_mrad) else settings.zone_axis_data.wedge_deg,
+            rings_mrad=rings_mrad,
+            angle_edges_mrad=angle_edges_mrad,
+            mistilt_mrad=mistilt_mrad,
+            n_atoms=n_atoms,
+            waves_per_round=max(WAVES_PER_ROUND, len(rings_mrad) - 1),
+            seed=seed,
+        )
+
+    def tilts(self, batch: int, rounds: range) -> tuple[np.ndarray, np.ndarray]:
+        """Tilts of a batch's waves [mrad], (rounds, waves, 2), and their rings, (rounds, waves)."""
+        tilts, ring = sample_tilts(
+            self.wedge_deg,
+            self.rings_mrad,
+            (self.seed, batch),
+            rounds.start * self.waves_per_round,
+            self.waves_per_round,
+            len(rounds),
+        )
+        tilts = (tilts + np.asarray(self.mistilt_mrad)).astype(np.float32)
+        shape = len(rounds), self.waves_per_round
+        return tilts.reshape(*shape, 2), ring.reshape(shape)
+
+    def grow(self, batch: int, round_number: int) -> np.ndarray:
+        """Sums of a batch's next waves, shape (rings, n, bins and lost).
+
+        The waves are computed one after the other, which is fastest on CPUs;
+        `accelerator.grow` computes the waves of all batches at once.
+        """
+        tilts, ring = self.tilts(batch, range(round_number, round_number + 1))
+        fractions = scatter_batch(
+            self.grid,
+            self.specimen,
+            round_key(jax.random.key(self.seed), batch, round_number),
+            jnp.asarray(tilts[0]),
+            self.edges_mrad,
+            self.axis_mrad,
+            n_atoms=self.n_atoms,
+            n_planes=self.n_planes,
+        )
+        sums = np.zeros(self.sums_shape)
+        np.add.at(sums, ring[0], np.asarray(fractions, dtype=float))
+        return sums
+
+    @property
+    def edges_mrad(self) -> jax.Array:
+        """Edges of the collection-angle bins [mrad], on the device."""
+        return jnp.asarray(self.angle_edges_mrad, jnp.float32)
+
+    @property
+    def axis_mrad(self) -> jax.Array | None:
+        """Direction of the optical axis [mrad], on the device; None in zone axis."""
+        return jnp.asarray(self.mistilt_mrad, jnp.float32) if any(self.mistilt_mrad) else None
+
+    @property
+    def n_planes(self) -> int:
+        """Copies of every layer in the stock of displaced planes that a round's waves share.
+
+        0 where the stock would be too large: every wave then makes its own planes.
+        """
+        planes = self.n_atoms * len(self.grid.sites)
+        fits = 8 * planes * math.prod(self.grid.shape) <= LARGEST_STOCK_BYTES
+        return self.n_atoms if fits else 0
+
+    @property
+    def sums_shape(self) -> tuple[int, int, int]:
+        """Rings, thicknesses, bins and what is lost."""
+        return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
+
+
+def round_key(key: PRNGKeyArray, batch: Scalar, round_number: Scalar) -> PRNGKeyArray:
+    """The random key of a round of a batch, from the key of the whole run."""
+    return jax.random.fold_in(jax.random.fold_in(key, batch), round_number)
