@@ -1,4 +1,4 @@
-"""Simulate random settings of the paper's Table 1, to score surrogates with.
+"""Simulate random settings of the data set's range, to score surrogates with.
 
 Each simulation is kept as soon as it is finished, and a run that was stopped goes on. In the end
 they are put together in checks.npz, for `ppiscs evaluate`.
@@ -18,18 +18,19 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from experiments.common import Annulus, main, provenance, save_json
 from ppiscs_jax.batches import run_to_error
 from ppiscs_jax.config import Model
-from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.dataset.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
 from ppiscs_jax.kernel import noise
-from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.plan import Plan, power_of_two_rings
-from ppiscs_jax.sampling import band_limit_inv_angstrom
+from ppiscs_jax.sampling import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.evaluate import Checks, load_checks, save_checks
 
 FARTHEST_MRAD = 250.0
 MOST_WAVES = 1 << 16
 MOST_ATOMS = 87
+
+
+Ends = tuple[PositiveFloat, PositiveFloat]
 
 
 class Config(Model):
@@ -39,16 +40,21 @@ class Config(Model):
     simulations: PositiveInt
     elements: Annotated[list[str], Field(min_length=1)]
     zone_axes: Annotated[list[str], Field(min_length=1)]
-    voltages_kv: Annotated[list[PositiveFloat], Field(min_length=1)]
-    convergence_mrad: tuple[PositiveFloat, PositiveFloat]
-    rmsd_angstrom: tuple[PositiveFloat, PositiveFloat]
+    voltages_kv: Ends
+    convergence_mrad: Ends
+    rmsd_angstrom: Ends
+    rmsd_angstrom_of: dict[str, Ends] = Field(default_factory=dict)
+    n_atoms: dict[str, PositiveInt] = Field(default_factory=dict)
     noise: PositiveFloat
     noise_detectors_mrad: Annotated[list[Annulus], Field(min_length=1)]
-    lattice_mrad: PositiveFloat
+    cell_angstrom: PositiveFloat
 
 
 def draw(config: Config, number: int) -> tuple[Settings, np.ndarray]:
-    """Settings of a simulation, and the edges of its 20 consecutive detectors [mrad]."""
+    """Settings of a simulation, and the edges of its 20 consecutive detectors [mrad].
+
+    Elements take turns, and so do zone axes; everything else is drawn.
+    """
     random = np.random.default_rng((config.seed, number))
     aperture = random.uniform(*config.convergence_mrad)
     span = DETECTORS * LEAST_WIDTH_MRAD
@@ -56,14 +62,15 @@ def draw(config: Config, number: int) -> tuple[Settings, np.ndarray]:
     spare = np.sort(random.uniform(size=DETECTORS)) * (FARTHEST_MRAD - span - inner)
     widths = LEAST_WIDTH_MRAD * np.arange(1, DETECTORS + 1)
     edges = np.concatenate([[inner], inner + widths + spare])
+    element = config.elements[number % len(config.elements)]
     settings = Settings(
-        element=str(random.choice(config.elements)),
-        zone_axis=str(random.choice(config.zone_axes)),
-        voltage_kv=float(random.choice(config.voltages_kv)),
+        element=element,
+        zone_axis=config.zone_axes[number % len(config.zone_axes)],
+        voltage_kv=np.exp(random.uniform(*np.log(config.voltages_kv))),
         convergence_mrad=aperture,
         inner_mrad=edges[0],
         outer_mrad=edges[-1],
-        rmsd_angstrom=random.uniform(*config.rmsd_angstrom),
+        rmsd_angstrom=random.uniform(*config.rmsd_angstrom_of.get(element, config.rmsd_angstrom)),
         c30_mm=random.uniform(-1e-3, 1e-3),
         c10_angstrom=random.uniform(-100, 100),
     )
@@ -73,14 +80,14 @@ def draw(config: Config, number: int) -> tuple[Settings, np.ndarray]:
 def simulate(config: Config, number: int) -> Checks:
     """The curves of one simulation's 210 detectors."""
     settings, edges = draw(config, number)
-    n_atoms = settings.zone_axis_data.thickest(settings.element_data)
+    usual = settings.zone_axis_data.thickest(settings.element_data)
+    n_atoms = config.n_atoms.get(settings.zone_axis, usual)
     watched = config.noise_detectors_mrad
     bins = np.unique(np.concatenate([edges, np.ravel(watched), [FARTHEST_MRAD]]))
-    grid = make_grid(
-        settings.zone_axis,
-        settings.element_data.lattice_angstrom,
+    grid = supercell_grid(
+        settings,
         band_limit_inv_angstrom(settings, FARTHEST_MRAD, n_atoms),
-        cell_angstrom=1e3 * float(wavelength_angstrom(settings.voltage_kv)) / config.lattice_mrad,
+        config.cell_angstrom,
     )
     aperture = float(settings.convergence_mrad)
     rings = power_of_two_rings([aperture])

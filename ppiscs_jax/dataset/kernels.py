@@ -21,8 +21,11 @@ from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
-FORMAT = "ppiscs-jax kernels 2"
+FORMAT = "ppiscs-jax kernels 3"
 """Name and version of what is written here."""
+
+READ_FORMATS = (FORMAT, "ppiscs-jax kernels 2")
+"""What is read: format 2 holds the same numbers, whole ones with their signs."""
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -85,7 +88,7 @@ def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
     problems = []
     try:
         with h5py.File(path, "r") as file:
-            if (found := plain(file.attrs["format"])) != FORMAT:
+            if (found := plain(file.attrs["format"])) not in READ_FORMATS:
                 raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
             if len(file) != file.attrs["kernels"]:
                 raise InputError(
@@ -195,6 +198,7 @@ def _write(file: h5py.File, name: str, metadata: dict, arrays: Arrays) -> None:
     checked = metadata | {"sha256": _checksum(name, metadata, arrays)}
     group.attrs.update({key: fixed_text(value) for key, value in checked.items()})
     for key, array in arrays.items():
+        array = compression.unsigned(array)
         packed = {"chunks": array.shape, "compression": 9, "shuffle": True}
         dataset = group.create_dataset(key, data=array, **(packed if array.nbytes > 256 else {}))
         dataset.attrs["unit"] = fixed_text(UNITS[key])
@@ -202,7 +206,7 @@ def _write(file: h5py.File, name: str, metadata: dict, arrays: Arrays) -> None:
 
 def _read(name: str, group: h5py.Group) -> tuple[dict, Arrays]:
     stored = {key: plain(group.attrs[key]) for key in METADATA}
-    arrays = {key: group[key][...] for key in UNITS}
+    arrays = {key: compression.signed(group[key][...]) for key in UNITS}
     if plain(group.attrs["sha256"]) != _checksum(name, stored, arrays):
         raise ValueError("does not match its checksum")
     return stored, arrays
