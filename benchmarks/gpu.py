@@ -65,7 +65,7 @@ def timed(work: Callable[[], Any], repeats: int = 3) -> tuple[float, float]:
 
 def campaign_plan(size: Size, settings: Settings = AU, n_atoms: int = 87) -> Plan:
     """A task of the data set."""
-    campaign = load_config(ROOT / "experiments" / "dataset" / "table1.toml", Campaign)
+    campaign = load_config(ROOT / "experiments" / "dataset" / "wider.toml", Campaign)
     n_atoms = size(n_atoms, 3)
     grid = task_grid(campaign, settings, n_atoms)
     rings = np.array(campaign.rings_mrad)
@@ -180,7 +180,7 @@ def curve(size: Size) -> dict[str, Any]:
 
 def table1(size: Size) -> dict[str, Any]:
     """Work of the whole data set at a noise of 1.9e-3."""
-    campaign = load_config(ROOT / "experiments" / "dataset" / "table1.toml", Campaign)
+    campaign = load_config(ROOT / "experiments" / "dataset" / "wider.toml", Campaign)
     total, programs = 0.0, set()
     for task in campaign.tasks()[:: size(1, 50)]:
         grid = task_grid(campaign, campaign.settings(task), campaign.thickest(task))

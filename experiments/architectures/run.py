@@ -91,12 +91,13 @@ class TableModel:
             "convergence_mrad": t.ring_edges_mrad[1:],
             "inner_mrad": t.angles_mrad,
             "outer_mrad": t.angles_mrad,
-            "rmsd_angstrom": t.rmsd_angstrom,
+            "rmsd_angstrom": jnp.sort(t.rmsd_angstrom, axis=None),
         }
         specimens = zip(t.atomic_numbers, t.zone_codes, strict=True)
         return TrainedRange(
             specimens=tuple((int(z), int(code)) for z, code in specimens),
             limits={name: (float(v[0]), float(v[-1])) for name, v in nodes.items()},
+            rmsd_angstrom=tuple(map(tuple, np.asarray(t.rmsd_angstrom)[:, [0, -1]].tolist())),
         )
 
 

@@ -79,7 +79,8 @@ def fits_of(config: Config, model: AdditiveModel, noise: Noise, index: int) -> d
     error = noise.standard_error(exact)
     normal = np.random.default_rng([config.seed, index]).normal(size=len(exact))
     measured = Measured(exact + noise.drawn * error * normal, error)
-    limits, fits, seconds = model.trained_range.limits, {}, {}
+    limits = model.trained_range.limits_of(Settings(**config.truth.model_dump()).to_vector())
+    fits, seconds = {}, {}
     for method, cost in METHODS.items():
         given = FitConfig(stated=config.measured, std=config.std, method=method, cost=cost)
         problem = given.problem(limits)

@@ -75,7 +75,7 @@ def part(table: KernelTable, voltages: list[float], rmsd: list[float]) -> Kernel
     at = []
     for name, wanted, nodes in (
         ("tenth_voltages_kv", voltages, np.asarray(table.voltages_kv)),
-        ("tenth_rmsd_angstrom", rmsd, np.asarray(table.rmsd_angstrom)),
+        ("tenth_rmsd_angstrom", rmsd, np.asarray(table.rmsd_angstrom[0])),
     ):
         near = np.array([np.argmin(np.abs(nodes - value)) for value in wanted])
         if not np.allclose(nodes[near], wanted):
@@ -87,7 +87,7 @@ def part(table: KernelTable, voltages: list[float], rmsd: list[float]) -> Kernel
         beyond=np.asarray(table.beyond)[some],
         unscattered=np.asarray(table.unscattered)[some],
         voltages_kv=np.asarray(table.voltages_kv)[at[0]],
-        rmsd_angstrom=np.asarray(table.rmsd_angstrom)[at[1]],
+        rmsd_angstrom=np.asarray(table.rmsd_angstrom)[:, at[1]],
     )
 
 

@@ -103,8 +103,10 @@ class FitConfig(Model):
         """
         if self.simulator is None:
             surrogate = read_surrogate(self.surrogate)
-            predict(self.settings(), surrogate=surrogate, outside="raise")
-            return surrogate.curve, surrogate.trained_range.limits, "double"
+            settings = self.settings()
+            predict(settings, surrogate=surrogate, outside="raise")
+            limits = surrogate.trained_range.limits_of(settings.to_vector())
+            return surrogate.curve, limits, "double"
         if n_atoms is None:
             raise InputError("simulator: only fits can use it")
         settings = self.settings()

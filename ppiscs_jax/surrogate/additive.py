@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ppiscs_jax.constants import interaction_angstrom
+from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
 from ppiscs_jax.surrogate.ranges import TrainedRange
 from ppiscs_jax.surrogate.splines import SplineAxis
 from ppiscs_jax.types import Scalar
@@ -36,6 +36,31 @@ width, the aperture, and the curve over its maximum."""
 VOLTAGE_GAP = 0.03
 """Relative error in the middle between two voltages, over their logarithms' difference cubed; from
 simulations at 70, 90 and 250 kV (experiments/fresh_check/between_voltages.toml)."""
+
+
+REFERENCE_KV = 120.0
+STRETCHED_FROM_MRAD, RISE_MRAD = 35.0, 45.0
+LEFT_FROM_MRAD, FALL_MRAD = 90.0, 160.0
+"""Angles are stretched by the square root of the wavelength, compared with that at the reference;
+not near the aperture and less and less towards 250 mrad, so that both ends stay where they are.
+Leaving one voltage out, this halves the largest errors."""
+
+
+def along_angle(angle_mrad: Float[Array, "*some"], voltage_kv: Scalar) -> Float[Array, "*some"]:
+    """Where a collection angle is along its axis [mrad], increasing with the angle.
+
+    Rings of higher-order Laue zones lie at angles ∝ √λ. On this axis they do not move with the
+    voltage, and can be interpolated.
+    """
+    wavelengths = wavelength_angstrom(REFERENCE_KV) / wavelength_angstrom(voltage_kv)
+    rise = _smooth_step((angle_mrad - STRETCHED_FROM_MRAD) / RISE_MRAD)
+    fall = _smooth_step((angle_mrad - LEFT_FROM_MRAD) / FALL_MRAD)
+    return angle_mrad * (1 + (jnp.sqrt(wavelengths) - 1) * rise * (1 - fall))
+
+
+def _smooth_step(x: Float[Array, "*some"]) -> Float[Array, "*some"]:
+    x = jnp.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def along_voltage(voltage_kv: Float[Array, "*some"]) -> Float[Array, "*some"]:
@@ -60,7 +85,9 @@ class AdditiveModel:
             too sharply for splines.
         thickness: weights of the coefficients along the last axis at 1, 2, … atoms.
         atomic_numbers, zone_codes, thickest: of the groups; thickest [atoms per column].
-        voltage, aperture, rmsd, angle: axes, in Å² (see `along_voltage`), mrad², Å, mrad.
+        voltage, aperture, rmsd, angle: axes, in Å² (see `along_voltage`), mrad², fractions of the
+            group's range, mrad (see `along_angle`).
+        rmsd_ends: smallest and largest rmsd of each group [Å].
         ring_edges_mrad: of the rings of tilts, from 0.
         voltages_kv: that were simulated; in between, errors are larger.
     """
@@ -77,6 +104,7 @@ class AdditiveModel:
     aperture: SplineAxis
     rmsd: SplineAxis
     angle: SplineAxis
+    rmsd_ends: Float[Array, "groups 2"]
     ring_edges_mrad: Float[Array, " edges"]
     voltages_kv: Float[Array, " voltages"]
 
@@ -137,9 +165,10 @@ class AdditiveModel:
     @cached_property
     def trained_range(self) -> TrainedRange:
         """Outside of it, predictions are NaN."""
-        ends = {name: getattr(self, name).ends for name in ("rmsd", "angle", "aperture")}
+        ends = {name: getattr(self, name).ends for name in ("angle", "aperture")}
         voltages = np.asarray(self.voltages_kv, float)
         specimens = (np.asarray(a).tolist() for a in (self.atomic_numbers, self.zone_codes))
+        rmsd = np.asarray(self.rmsd_ends, float).round(7)
         return TrainedRange(
             specimens=tuple(zip(*specimens, strict=True)),
             limits={
@@ -147,8 +176,9 @@ class AdditiveModel:
                 "convergence_mrad": tuple(np.sqrt(ends["aperture"])),
                 "inner_mrad": ends["angle"],
                 "outer_mrad": ends["angle"],
-                "rmsd_angstrom": ends["rmsd"],
+                "rmsd_angstrom": (rmsd.min(), rmsd.max()),
             },
+            rmsd_angstrom=tuple(map(tuple, rmsd.tolist())),
         )
 
     def _group(self, x: Inputs) -> tuple[Int[Array, ""], Bool[Array, ""]]:
@@ -156,13 +186,18 @@ class AdditiveModel:
         same = (self.atomic_numbers == x[0]) & (self.zone_codes == x[1])
         return jnp.argmax(same).astype(jnp.int32), jnp.any(same)
 
+    def _rmsd_fraction(self, group: Int[Array, ""], rmsd_angstrom: Scalar) -> Float[Array, ""]:
+        """Where an rmsd lies between the ends of a group's range, 0 to 1."""
+        low, high = self.rmsd_ends[group]
+        return (rmsd_angstrom - low) / (high - low)
+
     def _beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
         """Cross-section scattered beyond angles [Å²], for all thicknesses and settings."""
         group, _ = self._group(x)
         squared = jnp.square(x[5])
         v, of_voltage = self.voltage.near(along_voltage(x[2]))
         a, of_aperture = self.aperture.near(squared)
-        r, of_rmsd = self.rmsd.near(x[8])
+        r, of_rmsd = self.rmsd.near(self._rmsd_fraction(group, x[8]))
         k = self.thickness.shape[0]
         first = jnp.int32(0)
         around = jnp.einsum("i,j,k->ijk", of_voltage, of_aperture, of_rmsd)
@@ -186,7 +221,8 @@ class AdditiveModel:
             weights = weights.reshape(len(angles_mrad), -1)
             return jnp.matmul(weights, near.reshape(weights.shape[1], -1), precision=EXACT)
 
-        curves = jnp.matmul(jax.vmap(scattered)(angles_mrad), self.thickness, precision=EXACT)
+        along = along_angle(angles_mrad, x[2])
+        curves = jnp.matmul(jax.vmap(scattered)(along), self.thickness, precision=EXACT)
         # Most detectors lie outside the aperture, and need not look at the unscattered beam.
         return curves + jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))
 
@@ -198,7 +234,7 @@ class AdditiveModel:
         conditions = [
             self.voltage.holds(along_voltage(x[2])),
             self.aperture.holds(jnp.square(x[5])),
-            self.rmsd.holds(x[8]),
+            self.rmsd.holds(self._rmsd_fraction(group, x[8])),
             jnp.all(self.angle.holds(angles_mrad)),
             known,
         ]

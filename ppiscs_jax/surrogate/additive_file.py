@@ -17,9 +17,17 @@ from ppiscs_jax.files import output_problem, reading_npz, replacing
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.splines import SplineAxis
 
-FORMAT = "ppiscs-jax additive 2"
+FORMAT = "ppiscs-jax additive 3"
 AXES = ("voltage", "aperture", "rmsd", "angle")
-WHOLE = ("thickness", "atomic_numbers", "zone_codes", "thickest", "ring_edges_mrad", "voltages_kv")
+WHOLE = (
+    "thickness",
+    "atomic_numbers",
+    "zone_codes",
+    "thickest",
+    "rmsd_ends",
+    "ring_edges_mrad",
+    "voltages_kv",
+)
 
 WIDTH_MRAD = 10.0
 ROUNDING = 5e-3

@@ -1,11 +1,12 @@
 """Fit an additive model to a data set: one linear least-squares problem along each axis."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.surrogate.additive import AdditiveModel, along_voltage
+from ppiscs_jax.surrogate.additive import AdditiveModel, along_angle, along_voltage
 from ppiscs_jax.surrogate.splines import (
     SplineAxis,
     clamped,
@@ -34,20 +35,24 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     """
     few = {
         "voltage": table.voltages_kv,
-        "rmsd": table.rmsd_angstrom,
+        "rmsd": table.rmsd_angstrom[0],
         "aperture": table.beyond[0, 0, 0],
     }
     if problems := [f"{name}: at least two are needed" for name, v in few.items() if len(v) < 2]:
         raise InputError(problems)
-    degree = min(3, len(table.rmsd_angstrom) - 1)
+    low, high = (table.rmsd_angstrom[:, [end]] for end in (0, -1))
+    fractions = np.asarray((table.rmsd_angstrom - low) / (high - low), float)
+    if np.ptp(fractions, axis=0).max() > 1e-3:
+        raise InputError("rmsd: the nodes of some specimens are spaced otherwise than of others")
+    rmsd = fractions[0]
+    degree = min(3, len(rmsd) - 1)
     voltages = np.asarray(along_voltage(table.voltages_kv), float)
-    rmsd = np.asarray(table.rmsd_angstrom, float)
     edges = np.asarray(table.ring_edges_mrad, float)
     angles = np.asarray(table.angles_mrad, float)
     axes = {
         "voltage": _through(voltages, 2),
         "aperture": _through(edges[1:] ** 2, 3),
-        "rmsd": (clamped(rmsd[0], [], rmsd[-1], degree), degree, rmsd),
+        "rmsd": (clamped(0.0, [], 1.0, degree), degree, rmsd),
         "angle": _through(angles, 2),
     }
     solve = {name: np.linalg.pinv(design_matrix(*axis)) for name, axis in axes.items()}
@@ -58,6 +63,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     scattered, unscattered = [], []
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
+        beyond = _stretched(beyond, angles, np.asarray(table.voltages_kv))
         direct = np.asarray(table.unscattered[group], float)
         coefficients = np.einsum(
             "vV,rR,aA,tT,kN,VRATN->vartk",
@@ -77,6 +83,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         atomic_numbers=table.atomic_numbers,
         zone_codes=table.zone_codes,
         thickest=table.thickest,
+        rmsd_ends=jnp.concatenate([low, high], axis=1),
         ring_edges_mrad=table.ring_edges_mrad,
         voltages_kv=table.voltages_kv,
         **{
@@ -84,6 +91,20 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
             for name, (knots, degree, _) in axes.items()
         },
     )
+
+
+def _stretched(beyond: np.ndarray, angles: np.ndarray, voltages_kv: np.ndarray) -> np.ndarray:
+    """A group's table (voltages, …, angles, n) at even places along the axis of angles instead."""
+    from scipy.interpolate import CubicSpline
+
+    fine = np.linspace(angles[0], angles[-1], 20001)
+    stretched = np.empty_like(beyond)
+    for i, voltage in enumerate(voltages_kv):
+        with jax.enable_x64(True):
+            along = np.asarray(along_angle(jnp.asarray(fine), voltage))
+        at = np.interp(angles, along, fine)
+        stretched[i] = CubicSpline(angles, beyond[i], axis=-2)(at)
+    return stretched
 
 
 def falling(coefficients: np.ndarray) -> np.ndarray:

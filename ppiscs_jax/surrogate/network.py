@@ -1,5 +1,6 @@
 """A network of the paper's kind, used as a surrogate."""
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,15 +37,18 @@ class Training:
     Attributes:
         specimens: atomic number, code of the zone axis, and thickest column [atoms] of each.
         limits: smallest and largest value of fields of `Settings`, in their units.
+        rmsd_angstrom: smallest and largest rmsd of each specimen [Å], where specimens differ.
     """
 
     specimens: tuple[tuple[int, int, int], ...]
     limits: tuple[tuple[str, float, float], ...]
+    rmsd_angstrom: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def on(cls, table: KernelTable) -> "Training":
         """What `dataset.sample` draws from a table."""
         groups = zip(table.atomic_numbers, table.zone_codes, table.thickest, strict=True)
+        rmsd = np.asarray(table.rmsd_angstrom, float).round(7)[:, [0, -1]]
         rings, angles = np.asarray(table.ring_edges_mrad), np.asarray(table.angles_mrad)
         ends: dict[str, Any] = {
             "voltage_kv": np.asarray(table.voltages_kv)[[0, -1]],
@@ -53,22 +57,25 @@ class Training:
             "convergence_mrad": rings[[1, -1]],
             "inner_mrad": (max(rings[1], LEAST_INNER_MRAD), angles[-1] - LEAST_WIDTH_MRAD),
             "outer_mrad": (max(rings[1], LEAST_INNER_MRAD) + LEAST_WIDTH_MRAD, angles[-1]),
-            "rmsd_angstrom": np.asarray(table.rmsd_angstrom)[[0, -1]],
+            "rmsd_angstrom": (rmsd.min(), rmsd.max()),
         }
         return cls(
             tuple((int(z), int(code), int(n)) for z, code, n in groups),
             tuple((name, float(low), float(high)) for name, (low, high) in ends.items()),
+            tuple(map(tuple, rmsd.tolist())),
         )
 
     def text(self) -> str:
         """As JSON."""
-        return json.dumps({"specimens": self.specimens, "limits": self.limits})
+        return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> "Training":
         """From JSON."""
         read = json.loads(text)
-        return cls(*(tuple(map(tuple, read[name])) for name in ("specimens", "limits")))
+        fields = (f.name for f in dataclasses.fields(cls))
+        # Files written before specimens could differ have no rmsd of their own.
+        return cls(*(tuple(map(tuple, read.get(name, ()))) for name in fields))
 
 
 TABLE_1 = Training(
@@ -119,6 +126,7 @@ class NetworkModel:
             specimens=tuple((z, code) for z, code, _ in self.training.specimens),
             limits={name: (low, high) for name, low, high in self.training.limits},
             least_width_mrad=LEAST_WIDTH_MRAD,
+            rmsd_angstrom=self.training.rmsd_angstrom,
         )
 
 

@@ -14,6 +14,8 @@ from ppiscs_jax.settings import RANGES, VECTOR_ORDER
 
 ROUNDING = 1e-6
 
+RMSD = VECTOR_ORDER.index("rmsd_angstrom")
+
 SPECIMEN = "element and zone_axis"
 """The field that says which specimens are known."""
 
@@ -29,17 +31,19 @@ class TrainedRange:
         specimens: (atomic number, zone axis's code) of each.
         limits: smallest and largest value of fields of `Settings`, in their units.
         least_width_mrad: if not 0, detectors must be so wide, and begin outside the aperture.
+        rmsd_angstrom: smallest and largest rmsd of each specimen [Å], where specimens differ.
     """
 
     specimens: tuple[tuple[int, int], ...]
     limits: dict[str, tuple[float, float]]
     least_width_mrad: float = 0.0
+    rmsd_angstrom: tuple[tuple[float, float], ...] = ()
 
     def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
         """Whether settings keep to it; for use inside jit."""
-        specimens = jnp.asarray(self.specimens)
         low, high = self._ends
-        inside = [jnp.any(jnp.all(specimens == x[:2], axis=1)), jnp.all((x >= low) & (x <= high))]
+        inside = [self._specimen_fits(x[None])[0], jnp.all((x >= low) & (x <= high))]
+        inside.append(self._rmsd_fits(x[None])[0])
         if self.least_width_mrad:
             inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
@@ -48,8 +52,15 @@ class TrainedRange:
         """Whether all rows (…, 9) keep to it: `judge` in one go."""
         low, high = self._ends
         inside = np.all(rows >= low) and np.all(rows <= high)
-        known = inside and all(tuple(pair) in self.specimens for pair in rows[:, :2].tolist())
+        known = inside and np.all(self._specimen_fits(rows)) and np.all(self._rmsd_fits(rows))
         return bool(known and (not self.least_width_mrad or np.all(self._detector_fits(rows))))
+
+    def limits_of(self, x: np.ndarray) -> dict[str, tuple[float, float]]:
+        """`limits` for the specimen of some settings (9,)."""
+        limits = dict(self.limits)
+        if self.rmsd_angstrom and (specimen := tuple(x[:2])) in self.specimens:
+            limits["rmsd_angstrom"] = self.rmsd_angstrom[self.specimens.index(specimen)]
+        return limits
 
     @cached_property
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -62,13 +73,29 @@ class TrainedRange:
 
     def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """For each field, which rows (…, 9) keep to it."""
-        same = rows[:, None, :2] == np.asarray(self.specimens)
-        yield SPECIMEN, np.any(np.all(same, axis=2), axis=1)
+        known = self._specimen_fits(rows)
+        yield SPECIMEN, known
         inside = (rows >= self._ends[0]) & (rows <= self._ends[1])
+        # Of unknown specimens there is nothing more to say.
+        inside[:, RMSD] &= self._rmsd_fits(rows) | ~known
         for field in self.limits:
             yield field, inside[:, VECTOR_ORDER.index(field)]
         if self.least_width_mrad:
             yield DETECTOR, self._detector_fits(rows)
+
+    def _specimen_fits(self, x: Any) -> Any:
+        """Whether specimens of settings (…, 9) are known."""
+        return (x[..., None, :2] == np.asarray(self.specimens)).all(axis=-1).any(axis=-1)
+
+    def _rmsd_fits(self, x: Any) -> Any:
+        """Whether the rmsd of settings (…, 9) is in the range of their specimen."""
+        if not self.rmsd_angstrom:
+            return (x[..., RMSD] == x[..., RMSD]) | True
+        same = (x[..., None, :2] == np.asarray(self.specimens)).all(axis=-1)
+        low, high = np.asarray(self.rmsd_angstrom).T
+        rmsd = x[..., RMSD, None]
+        fits = (rmsd >= low * (1 - ROUNDING)) & (rmsd <= high * (1 + ROUNDING))
+        return (same & fits).any(axis=-1)
 
     def _detector_fits(self, x: Any) -> Any:
         """Whether detectors of settings (…, 9) are outside the aperture and wide enough."""
@@ -83,7 +110,19 @@ class TrainedRange:
         if field == DETECTOR:
             return f"at least {self.least_width_mrad:g} mrad wide, from convergence_mrad on"
         low, high = self.limits[field]
-        return f"{low:g} to {high:g} {RANGES[field][2]}"
+        text = f"{low:g} to {high:g} {RANGES[field][2]}"
+        if field != VECTOR_ORDER[RMSD] or len(set(self.rmsd_angstrom)) < 2:
+            return text
+        return "; ".join(
+            f"{low:g} to {high:g} Å for {', '.join(self._elements((low, high)))}"
+            for low, high in sorted(set(self.rmsd_angstrom))
+        )
+
+    def _elements(self, rmsd: tuple[float, float]) -> list[str]:
+        """Symbols of the elements with this range of rmsd."""
+        symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
+        pairs = zip(self.specimens, self.rmsd_angstrom, strict=True)
+        return list(dict.fromkeys(symbols[z] for (z, _), ends in pairs if ends == rmsd))
 
     def names(self) -> str:
         """The specimens, as text."""

@@ -11,14 +11,23 @@ FOLDER = ROOT / "experiments" / "dataset"
 
 
 def test_committed_kernels():
-    """Each file has all tasks of its element and zone axis, made from their own seeds."""
-    campaign = load_config(FOLDER / "table1.toml", Campaign)
-    whole, problems = verify(FOLDER / "kernels")
-    assert problems == []
-    assert whole == 480
-    for file in kernel_files(FOLDER / "kernels"):
-        seeds = {task.name: task.seed for task in campaign.tasks() if task.group == file.stem}
-        assert {name: metadata["seed"] for name, metadata, _ in read_kernels(file)} == seeds
+    """All nodes of the wider campaign are there, each from its own seed.
+
+    Those of Table 1 are of the first campaign, the others of the second.
+    """
+    first, second = (
+        load_config(FOLDER / config, Campaign).tasks() for config in ("table1.toml", "wider.toml")
+    )
+    seeds = {task.name: task.seed for task in second} | {task.name: task.seed for task in first}
+    assert (len(first), len(second), len(seeds)) == (480, 1296, 1296)
+    assert verify(FOLDER / "kernels") == (1296, [])
+    found = [
+        (name, metadata["seed"])
+        for file in kernel_files(FOLDER / "kernels")
+        for name, metadata, _ in read_kernels(file)
+    ]
+    assert len(found) == len(seeds)
+    assert dict(found) == seeds
 
 
 def test_card(tmp_path):
