@@ -46,16 +46,30 @@ not near the aperture and less and less towards 250 mrad, so that both ends stay
 Leaving one voltage out, this halves the largest errors."""
 
 
-def along_angle(angle_mrad: Float[Array, "*some"], voltage_kv: Scalar) -> Float[Array, "*some"]:
+REFERENCE_MRAD, REACH_MRAD = 26.0, 50.0
+"""The edge of the aperture is moved to the reference, and angles up to so far outside of it less
+and less: what is scattered changes fastest beside that edge."""
+
+
+def along_angle(
+    angle_mrad: Float[Array, "*some"], voltage_kv: Scalar, convergence_mrad: Scalar
+) -> Float[Array, "*some"]:
     """Where a collection angle is along its axis [mrad], increasing with the angle.
 
-    Rings of higher-order Laue zones lie at angles ∝ √λ. On this axis they do not move with the
-    voltage, and can be interpolated.
+    Rings of higher-order Laue zones lie at angles ∝ √λ, and the edge of the unscattered beam at
+    the convergence angle. On this axis they move neither with the voltage nor with the aperture,
+    and can be interpolated.
     """
+    outside = _smooth_step((angle_mrad - convergence_mrad) / REACH_MRAD)
+    moved = jnp.where(
+        angle_mrad < convergence_mrad,
+        angle_mrad * REFERENCE_MRAD / convergence_mrad,
+        angle_mrad + (REFERENCE_MRAD - convergence_mrad) * (1 - outside),
+    )
     wavelengths = wavelength_angstrom(REFERENCE_KV) / wavelength_angstrom(voltage_kv)
     rise = _smooth_step((angle_mrad - STRETCHED_FROM_MRAD) / RISE_MRAD)
     fall = _smooth_step((angle_mrad - LEFT_FROM_MRAD) / FALL_MRAD)
-    return angle_mrad * (1 + (jnp.sqrt(wavelengths) - 1) * rise * (1 - fall))
+    return moved + angle_mrad * (jnp.sqrt(wavelengths) - 1) * rise * (1 - fall)
 
 
 def _smooth_step(x: Float[Array, "*some"]) -> Float[Array, "*some"]:
@@ -87,6 +101,7 @@ class AdditiveModel:
         atomic_numbers, zone_codes, thickest: of the groups; thickest [atoms per column].
         voltage, aperture, rmsd, angle: axes, in Å² (see `along_voltage`), mrad², fractions of the
             group's range, mrad (see `along_angle`).
+        column_area: projected area per column of each group [Å²]; nothing exceeds it.
         rmsd_ends: smallest and largest rmsd of each group [Å].
         ring_edges_mrad: of the rings of tilts, from 0.
         voltages_kv: that were simulated; in between, errors are larger.
@@ -104,6 +119,7 @@ class AdditiveModel:
     aperture: SplineAxis
     rmsd: SplineAxis
     angle: SplineAxis
+    column_area: Float[Array, " groups"]
     rmsd_ends: Float[Array, "groups 2"]
     ring_edges_mrad: Float[Array, " edges"]
     voltages_kv: Float[Array, " voltages"]
@@ -221,10 +237,11 @@ class AdditiveModel:
             weights = weights.reshape(len(angles_mrad), -1)
             return jnp.matmul(weights, near.reshape(weights.shape[1], -1), precision=EXACT)
 
-        along = along_angle(angles_mrad, x[2])
+        along = along_angle(angles_mrad, x[2], x[5])
         curves = jnp.matmul(jax.vmap(scattered)(along), self.thickness, precision=EXACT)
         # Most detectors lie outside the aperture, and need not look at the unscattered beam.
-        return curves + jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))
+        curves += jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))
+        return jnp.minimum(curves, self.column_area[group])
 
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]

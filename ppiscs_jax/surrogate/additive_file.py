@@ -24,6 +24,7 @@ WHOLE = (
     "atomic_numbers",
     "zone_codes",
     "thickest",
+    "column_area",
     "rmsd_ends",
     "ring_edges_mrad",
     "voltages_kv",
@@ -31,6 +32,9 @@ WHOLE = (
 
 WIDTH_MRAD = 10.0
 ROUNDING = 5e-3
+LEAST_SCALE = 1e-3
+"""Where next to nothing is scattered, steps are this part of the median's at other angles."""
+
 HALF = 2**15
 LEFT_OUT = 0.3
 """Rms of what the components leave out, in steps of the rounding (whose own is 0.29)."""
@@ -101,7 +105,9 @@ def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
             (WIDTH_MRAD / 2, (angles[0] + WIDTH_MRAD, angles[-1])),
         )
     )
-    angle_scale = ROUNDING * np.maximum(low - high, 1e-12 * largest.max())
+    between = low - high
+    least = LEAST_SCALE * np.median(between, axis=1, keepdims=True)
+    angle_scale = ROUNDING * np.maximum(between, least)
     x = coefficients / angle_scale[:, None, None, :, None]
     mean = np.mean(x, axis=(1, 2, 3))
     thickness_scale = np.maximum(mean / mean.max(axis=1, keepdims=True), 1e-6) ** THIN
@@ -117,8 +123,10 @@ def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
     steps = steps.reshape(voltages, apertures * rmsd, len(angles), rank).swapaxes(2, 3)
     # Differences along the angle, which goes last: what is often 0 then stands together.
     high, low = np.divmod(np.diff(steps, axis=-1, prepend=0) + HALF, 2 * HALF)
+    if np.abs(high).max() > np.iinfo(np.int16).max:
+        raise OverflowError("additive model: coefficients too large for the file's whole numbers")
     return {
-        "high": high.astype(np.int8),
+        "high": high.astype(np.int16),
         "low": (low - HALF).astype(np.int16),
         "basis": basis,
         "angle_scale": angle_scale.astype(np.float32),

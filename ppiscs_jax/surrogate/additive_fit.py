@@ -1,12 +1,17 @@
 """Fit an additive model to a data set: one linear least-squares problem along each axis."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.surrogate.additive import AdditiveModel, along_angle, along_voltage
+from ppiscs_jax.surrogate.additive import (
+    REFERENCE_MRAD,
+    AdditiveModel,
+    along_angle,
+    along_voltage,
+)
 from ppiscs_jax.surrogate.splines import (
     SplineAxis,
     clamped,
@@ -18,6 +23,9 @@ COEFFICIENTS_PER_ATOM = 0.44
 THICKNESS_POWER = 0.8
 """Knots are even in n^0.8: curves bend most where they begin. 38 coefficients for 87 atoms leave
 out 0.03 % of the maximum, which is noise of single thicknesses."""
+
+INSIDE_WEIGHT = 1e-3
+"""Weight of coefficients inside the aperture where coefficients have to be put in falling order."""
 
 SMALL_N = 0.05
 """Thin curves count more: weights are 1 / (SMALL_N + n / largest n)."""
@@ -60,10 +68,13 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     thickness = _thickness_matrix(largest)
     weights = 1 / (SMALL_N + np.arange(1, largest + 1) / largest)
     of_thickness = np.linalg.pinv(thickness * weights[:, None]) * weights
+    # Inside the aperture what is scattered is a small difference: it gives way to the rest.
+    centres = np.convolve(axes["angle"][0][1:-1], [0.5, 0.5], "valid")
+    certain = np.where(centres > REFERENCE_MRAD, 1.0, INSIDE_WEIGHT)
     scattered, unscattered = [], []
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
-        beyond = _stretched(beyond, angles, np.asarray(table.voltages_kv))
+        beyond = _along_angles(beyond, angles, np.asarray(table.voltages_kv), edges[1:])
         direct = np.asarray(table.unscattered[group], float)
         coefficients = np.einsum(
             "vV,rR,aA,tT,kN,VRATN->vartk",
@@ -72,7 +83,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
             beyond / (edges[1:] ** 2)[:, None, None],
             optimize=True,
         )
-        scattered.append(falling(coefficients))
+        scattered.append(falling(coefficients, certain))
         for axis, name in ((1, "rmsd"), (0, "voltage")):
             direct = not_negative(design_matrix(*axes[name]), direct, axis)
         unscattered.append(direct)
@@ -83,6 +94,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         atomic_numbers=table.atomic_numbers,
         zone_codes=table.zone_codes,
         thickest=table.thickest,
+        column_area=jnp.asarray(_column_areas(table), jnp.float32),
         rmsd_ends=jnp.concatenate([low, high], axis=1),
         ring_edges_mrad=table.ring_edges_mrad,
         voltages_kv=table.voltages_kv,
@@ -93,31 +105,45 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     )
 
 
-def _stretched(beyond: np.ndarray, angles: np.ndarray, voltages_kv: np.ndarray) -> np.ndarray:
-    """A group's table (voltages, …, angles, n) at even places along the axis of angles instead."""
+def _column_areas(table: KernelTable) -> list[float]:
+    """Projected area per column of each group [Å²]."""
+    elements = {e.atomic_number: e for e in ELEMENTS.values()}
+    zones = {z.code: z for z in ZONE_AXES.values()}
+    groups = zip(np.asarray(table.atomic_numbers), np.asarray(table.zone_codes), strict=True)
+    return [zones[code].column_area * elements[z].lattice_angstrom ** 2 for z, code in groups]
+
+
+def _along_angles(
+    beyond: np.ndarray, angles: np.ndarray, voltages_kv: np.ndarray, apertures_mrad: np.ndarray
+) -> np.ndarray:
+    """A group's table at even places along `along_angle`.
+
+    (voltages, rmsd, apertures, angles, n).
+    """
     from scipy.interpolate import CubicSpline
 
-    fine = np.linspace(angles[0], angles[-1], 20001)
-    stretched = np.empty_like(beyond)
-    for i, voltage in enumerate(voltages_kv):
-        with jax.enable_x64(True):
-            along = np.asarray(along_angle(jnp.asarray(fine), voltage))
-        at = np.interp(angles, along, fine)
-        stretched[i] = CubicSpline(angles, beyond[i], axis=-2)(at)
-    return stretched
+    fine = jnp.linspace(angles[0], angles[-1], 20001)
+    moved = np.empty_like(beyond)
+    for v, voltage in enumerate(voltages_kv):
+        for a, aperture in enumerate(apertures_mrad):
+            along = np.asarray(along_angle(fine, voltage, aperture))
+            at = np.interp(angles, along, fine)
+            moved[v, :, a] = CubicSpline(angles, beyond[v, :, a], axis=-2)(at)
+    return moved
 
 
-def falling(coefficients: np.ndarray) -> np.ndarray:
+def falling(coefficients: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The nearest coefficients that fall along the last axis but one and are not negative.
 
-    Noise and kinks make some rise where next to nothing is scattered.
+    Noise and kinks make some rise where next to nothing is scattered. `weights`, along that axis,
+    say how much each is to stay what it is.
     """
     from scipy.optimize import isotonic_regression
 
     rows = np.moveaxis(coefficients, -2, -1)
     shape, rows = rows.shape, rows.reshape(-1, rows.shape[-1]).copy()
     for i in np.flatnonzero(np.any(np.diff(rows) > 0, axis=1)):
-        rows[i] = isotonic_regression(rows[i], increasing=False).x
+        rows[i] = isotonic_regression(rows[i], weights=weights, increasing=False).x
     return np.maximum(np.moveaxis(rows.reshape(shape), -1, -2), 0)
 
 
