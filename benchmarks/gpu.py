@@ -231,7 +231,7 @@ def inference(size: Size) -> dict[str, Any]:
 
     random = np.random.default_rng(0)
     x = np.tile(AU.to_vector(), (size(10**6, 100), 1))
-    x[:, 5:] = random.uniform((18, 40, 150, 0.075), (35, 90, 240, 0.15), (len(x), 4))
+    x[:, 5:] = random.uniform((20, 45, 150, 0.075), (33, 90, 240, 0.15), (len(x), 4))
     _, seconds = timed(lambda: predict(x), repeats=1)
     found: dict[str, Any] = {"predictions": len(x), "predictions_s": seconds}
     fits = size(10**4, 4)

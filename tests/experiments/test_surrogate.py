@@ -36,7 +36,8 @@ def checks(tmp_path_factory):
         simulations=1,
         elements=["Ni"],
         zone_axes=["100"],
-        voltages_kv=[60],
+        voltages_kv=[60, 60.5],
+        cell_angstrom=3.5,
         noise=0.9,
     )
     assert fresh_check.command(["--config", str(config), "--out", str(folder / "out")]) == 0

@@ -68,7 +68,7 @@ def test_check_is_simulated(tmp_path, capsys):
         ({"--element": None, "--detector": None}, "element: missing; detector: missing"),
         ({"--voltage": "400"}, "voltage_kv: row 0: must be 60 to 300 kV"),
         ({"--element": "Rh"}, "element and zone_axis: row 0: must be one of"),
-        ({"--zone": "111"}, "element and zone_axis: row 0: must be one of"),
+        ({"--element": "Ir", "--zone": "111"}, "element and zone_axis: row 0: must be one of"),
         ({"--element": "Fe", "--detector": "200 60"}, "element = 'Fe': must be one of"),
         ({"--convergence": "10"}, "convergence_mrad: row 0: must be 17.5 to 35.5 mrad"),
         ({"--check": "often"}, "check = 'often'"),

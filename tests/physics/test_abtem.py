@@ -75,7 +75,7 @@ def test_same_crystal_same_tilt(crystal):
     planes = [
         grid.sites[i % 2] + scale * rng.standard_normal(grid.sites[0].shape) for i in range(4)
     ]
-    potential = build(*slab(settings, grid, planes), pixels=1536)
+    potential = build(*slab(settings, grid, planes), 1536)
     specimen = make_specimen(settings, grid)
     stack = jnp.array([transmission(grid, specimen.atom, jnp.asarray(p)) for p in planes])
     for tilt in (np.array([0.0, 0.0]), np.array([13.1, 7.3])):
