@@ -5,6 +5,7 @@ python -m experiments.dataset.card FOLDER_OF_PACKED_FILES --campaign FOLDER --ou
 
 import argparse
 from collections.abc import Sequence
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for entry in read_log(given.campaign) if given.campaign else []:
         costs[entry["task"]] = costs.get(entry["task"], 0) + entry["cpu_s"]
     noises, narrow, left_out, known = [], [], [], []
-    for file in kernel_files(given.folder):
+    # Files of one element and zone axis, such as Au_110 and Au_110_added, follow each other.
+    for _, files in groupby(kernel_files(given.folder), lambda file: file.stem.split("_")[:2]):
         by_voltage: dict[float, Nodes] = {}
-        for name, kernel in load_kernels(file).items():
+        for name, kernel in chain.from_iterable(load_kernels(f).items() for f in files):
             settings = kernel.settings
             by_voltage.setdefault(settings.voltage_kv, {})[settings.rmsd_angstrom] = kernel
             known.append(costs.get(name))
@@ -114,10 +116,10 @@ def _page(
         "The same for α = 20 mrad.",
         table([*(f"{lo:g}–{hi:g}" for lo, hi in NARROW_MRAD), "waves"], narrow),
         "## Leaving out a node",
-        "The middle rmsd node from the four others by a cubic, at α = 20 mrad: mean |error| over "
+        "The middle rmsd node from all others by a polynomial, at α = 20 mrad: mean |error| over "
         "the mean of its standard error, which combines the node's and the interpolation's. Pure "
         "noise gives 0.8 on average; thicknesses are correlated, so that single rows scatter. "
-        "(Leaving out another inner node gives the same numbers: all are the fourth difference.)",
+        "(Leaving out another inner node gives the same numbers: all are the same difference.)",
         table([f"{lo:g}–{hi:g}" for lo, hi in WIDE_MRAD], left_out),
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
