@@ -72,7 +72,10 @@ def chunk_of(plan: Plan, batches: int, memory_bytes: int) -> Chunk:
 
 
 def _bytes(plan: Plan, chunk: Chunk) -> float:
-    """About what a step needs: stocks of planes, a few copies of every wave, what they leave."""
+    """About what a step needs: stocks of planes, every wave, what it leaves.
+
+    The copies that FFTs and products make of the waves are what MEMORY_SHARE leaves room for.
+    """
     pixels = 8 * math.prod(plan.grid.shape)
     stock = plan.n_planes * len(plan.grid.sites) * pixels
     wave = 8 * pixels + 8 * math.prod(plan.sums_shape[1:])

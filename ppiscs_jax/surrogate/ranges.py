@@ -85,17 +85,20 @@ class TrainedRange:
 
     def _specimen_fits(self, x: Any) -> Any:
         """Whether specimens of settings (…, 9) are known."""
-        return (x[..., None, :2] == np.asarray(self.specimens)).all(axis=-1).any(axis=-1)
+        return self._same_specimen(x).any(axis=-1)
+
+    def _same_specimen(self, x: Any) -> Any:
+        """Which of the specimens those of settings (…, 9) are, (…, specimens)."""
+        return (x[..., None, :2] == np.asarray(self.specimens)).all(axis=-1)
 
     def _rmsd_fits(self, x: Any) -> Any:
         """Whether the rmsd of settings (…, 9) is in the range of their specimen."""
         if not self.rmsd_angstrom:
-            return (x[..., RMSD] == x[..., RMSD]) | True
-        same = (x[..., None, :2] == np.asarray(self.specimens)).all(axis=-1)
+            return np.ones(x.shape[:-1], bool)
         low, high = np.asarray(self.rmsd_angstrom).T
         rmsd = x[..., RMSD, None]
         fits = (rmsd >= low * (1 - ROUNDING)) & (rmsd <= high * (1 + ROUNDING))
-        return (same & fits).any(axis=-1)
+        return (self._same_specimen(x) & fits).any(axis=-1)
 
     def _detector_fits(self, x: Any) -> Any:
         """Whether detectors of settings (…, 9) are outside the aperture and wide enough."""
