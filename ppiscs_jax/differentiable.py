@@ -112,5 +112,4 @@ def ppiscs_estimate(
         return jax.lax.scan(add_block, plane_wave(grid, tilt.order), repeats)[1].ravel()[:n_atoms]
 
     fractions = jax.lax.map(one_wave, (jnp.arange(len(tilts)), jnp.asarray(tilts)))
-    area = settings.zone_axis_data.column_area * lattice**2
-    return area * fractions.mean(axis=0)
+    return settings.column_area_angstrom2 * fractions.mean(axis=0)

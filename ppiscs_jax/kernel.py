@@ -18,6 +18,15 @@ from ppiscs_jax.settings import Settings
 WIDEST_RING_MRAD = 6.0
 """Apertures are interpolated inside rings at most this wide: by less than 0.3 %."""
 
+SAME_ANGLE = 1e-9
+"""Angles [mrad] that differ by no more are the same."""
+
+SUBDIVISIONS = 8
+"""Parts of a bin in which a radial sensitivity is averaged."""
+
+SAME_SENSITIVITY = 1e-3
+"""Sensitivities that differ by no more are the same where a kernel cannot resolve them."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -63,13 +72,14 @@ class Curve:
         return self.ppiscs - half, self.ppiscs + half
 
 
-def cumulative_weights(nodes: np.ndarray, x: float) -> np.ndarray:
+def cumulative_weights(nodes: np.ndarray, x: float, kink: float | None = None) -> np.ndarray:
     """Weights of bins in the integral from the first node to x, shape (bins,).
 
     The running integral is known at the bins' edges; between edges it is interpolated by the
     cubic through the four nearest (fewer where there are fewer), which is linear in the bins.
+    Where the integrand jumps, at `kink`, only nodes on the side of x are used.
     """
-    near = _nearest(nodes, x)
+    near = _nearest(nodes, x, kink)
     weights = np.zeros(len(nodes) - 1)
     for j in near:
         others = nodes[near[near != j]]
@@ -77,26 +87,52 @@ def cumulative_weights(nodes: np.ndarray, x: float) -> np.ndarray:
     return weights
 
 
-def _nearest(nodes: np.ndarray, x: float) -> np.ndarray:
+def _nearest(nodes: np.ndarray, x: float, kink: float | None = None) -> np.ndarray:
     """Indices of the four nodes nearest to x on both sides, or of all if they are fewer."""
-    n = min(4, len(nodes))
+    first, last = 0, len(nodes)
+    if kink is not None and x > kink + SAME_ANGLE:
+        first = int(np.searchsorted(nodes, kink - SAME_ANGLE))
+    elif kink is not None and x < kink - SAME_ANGLE:
+        last = int(np.searchsorted(nodes, kink + SAME_ANGLE))
+    n = min(4, last - first)
     after = int(np.searchsorted(nodes, x, side="left"))
-    return int(np.clip(after - n // 2, 0, len(nodes) - n)) + np.arange(n)
+    return int(np.clip(after - n // 2, first, last - n)) + np.arange(n)
 
 
-def _interpolation_problem(field: str, nodes: np.ndarray, x: float, widest: float) -> str | None:
+def _interpolation_problem(
+    field: str, nodes: np.ndarray, x: float, widest: float, kink: float | None = None
+) -> str | None:
     """Say why x [mrad] cannot be interpolated between nodes, or None."""
     if problem := range_problem(field, x, nodes[0], nodes[-1], "mrad of this kernel"):
         return problem
-    if np.any(np.isclose(nodes, x, rtol=0, atol=1e-9)):
+    if _is_among(nodes, x):
         return None
     i = int(np.searchsorted(nodes, x))
-    if nodes[i] - nodes[i - 1] <= widest:
-        return None
-    return (
-        f"{field} = {x:g} mrad: lies between {nodes[i - 1]:g} and {nodes[i]:g} mrad of this "
-        f"kernel, more than {widest:g} mrad apart; simulate with it as an edge"
-    )
+    low, high = nodes[i - 1], nodes[i]
+    between = f"{field} = {x:g} mrad: lies between {low:g} and {high:g} mrad of this kernel, "
+    if high - low > widest:
+        return f"{between}more than {widest:g} mrad apart; simulate with it as an edge"
+    if kink is not None and low + SAME_ANGLE < kink < high - SAME_ANGLE:
+        return (
+            f"{between}as does the edge of the aperture at {kink:g} mrad, where the scattering "
+            "jumps; simulate with one of them as an edge"
+        )
+    return None
+
+
+def _widest_bin(angle_mrad: float) -> float:
+    """Widest bin that is interpolated: what is scattered is steep at small angles only."""
+    return max(2.0, 0.04 * angle_mrad)
+
+
+def _subdivided(edges: np.ndarray) -> np.ndarray:
+    """Edges of SUBDIVISIONS parts of every bin."""
+    parts = np.arange(SUBDIVISIONS) / SUBDIVISIONS
+    return np.append((edges[:-1, None] + parts * np.diff(edges)[:, None]).ravel(), edges[-1])
+
+
+def _is_among(nodes: np.ndarray, x: float) -> bool:
+    return bool(np.any(np.isclose(nodes, x, rtol=0, atol=SAME_ANGLE)))
 
 
 @dataclass(frozen=True)
@@ -155,17 +191,28 @@ class ScatteringKernel:
             / (convergence_mrad**2)
         )
 
+    def _aperture(self, convergence_mrad: float | None) -> float:
+        """The aperture asked for, or that of the settings [mrad]."""
+        settings = self.settings
+        return float(settings.convergence_mrad if convergence_mrad is None else convergence_mrad)
+
+    def _kink(self, convergence_mrad: float) -> float:
+        """Collection angle up to which the unscattered beam reaches [mrad].
+
+        Where an aperture is interpolated, that is the edge of the last ring which takes part.
+        """
+        edges = self.ring_edges_mrad
+        if _is_among(edges, convergence_mrad):
+            return convergence_mrad
+        return float(edges[_nearest(edges**2, convergence_mrad**2)[-1]])
+
     def _unscattered_problem(self, field: str, angle: float, convergence: float) -> str | None:
         """Say why an angle cannot be had at an aperture between two rings' edges, or None.
 
-        Tilts of the rings that the interpolation uses put the unscattered beam as far out as
-        they are tilted: the integral over the aperture has a kink there.
+        The integral over the aperture is no smooth function of the aperture there.
         """
-        edges = self.ring_edges_mrad
-        if angle == 0 or np.any(np.isclose(edges, convergence, rtol=0, atol=1e-9)):
-            return None
-        farthest = edges[_nearest(edges**2, convergence**2)[-1]]
-        if angle >= farthest:
+        farthest = self._kink(convergence)
+        if angle == 0 or angle >= farthest or farthest == convergence:
             return None
         return (
             f"{field} = {angle:g} mrad: at convergence_mrad = {convergence:g} mrad, between two "
@@ -175,13 +222,8 @@ class ScatteringKernel:
 
     def _weighted(self, convergence_mrad: float | None, angle_weights: np.ndarray) -> np.ndarray:
         """Cross-sections [Å²] of every batch and thickness, shape (batches, n)."""
-        if convergence_mrad is None:
-            convergence_mrad = float(self.settings.convergence_mrad)
-        area = (
-            self.settings.zone_axis_data.column_area
-            * self.settings.element_data.lattice_angstrom**2
-        )
-        rings = self._aperture_weights(convergence_mrad)
+        area = self.settings.column_area_angstrom2
+        rings = self._aperture_weights(self._aperture(convergence_mrad))
         return area * np.einsum("brnt,r,t->bn", self.batch_means, rings, angle_weights)
 
     def _curve(self, batches: np.ndarray, **changes: float | None) -> Curve:
@@ -207,29 +249,28 @@ class ScatteringKernel:
 
         Raises:
             InputError: an angle outside the kernel, or between edges too far apart to
-                interpolate (2 mrad or 4 % of the collection angle, 6 mrad of aperture), or so
-                close to an interpolated aperture that the unscattered beam is in the way.
+                interpolate (2 mrad or 4 % of the collection angle, 6 mrad of aperture), or in
+                the same bin as the edge of the aperture, or so close to an interpolated aperture
+                that the unscattered beam is in the way.
         """
         inner = float(self.settings.inner_mrad) if inner_mrad is None else inner_mrad
         outer = float(self.settings.outer_mrad) if outer_mrad is None else outer_mrad
         edges = self.angle_edges_mrad
+        aperture = self._aperture(convergence_mrad)
+        kink = self._kink(aperture)
         problems = [
-            # The spectrum is steep at small angles and flat at large ones.
-            _interpolation_problem(field, edges, x, max(2.0, 0.04 * x))
+            problem
             for field, x in (("inner_mrad", inner), ("outer_mrad", outer))
-        ]
-        aperture = (
-            float(self.settings.convergence_mrad) if convergence_mrad is None else convergence_mrad
-        )
-        problems += [
-            self._unscattered_problem(field, x, aperture)
-            for field, x in (("inner_mrad", inner), ("outer_mrad", outer))
+            for problem in (
+                _interpolation_problem(field, edges, x, _widest_bin(x), kink),
+                self._unscattered_problem(field, x, aperture),
+            )
         ]
         if inner >= outer:
             problems.append(f"inner_mrad = {inner:g} mrad: must be below {outer:g} mrad")
         if any(problems):
             raise InputError(p for p in problems if p)
-        weights = cumulative_weights(edges, outer) - cumulative_weights(edges, inner)
+        weights = cumulative_weights(edges, outer, kink) - cumulative_weights(edges, inner, kink)
         return self._curve(
             self._weighted(convergence_mrad, weights),
             convergence_mrad=convergence_mrad,
@@ -244,19 +285,61 @@ class ScatteringKernel:
     ) -> Curve:
         """PPISCS of a detector with a radial sensitivity S(θ), θ in mrad, S usually 0 to 1.
 
-        S is averaged over each bin (four Gauss points); the settings' detector angles in the
-        result are the kernel's range.
+        S is integrated over what is scattered into each of SUBDIVISIONS parts of every bin,
+        interpolated as in `curve`; the settings' detector angles in the result are the kernel's
+        range.
+
+        Raises:
+            InputError: as `curve`, where S varies by more than 0.001 of its largest value:
+                there the kernel must resolve what is scattered.
         """
         edges = self.angle_edges_mrad
+        aperture = self._aperture(convergence_mrad)
+        kink = self._kink(aperture)
+        fine = _subdivided(edges)
         points, weights = np.polynomial.legendre.leggauss(4)
-        theta = edges[:-1, None] + 0.5 * (points + 1) * np.diff(edges)[:, None]
-        mean = np.asarray(sensitivity(theta)) @ weights / 2
+        theta = fine[:-1, None] + 0.5 * (points + 1) * np.diff(fine)[:, None]
+        values = np.asarray(sensitivity(theta), dtype=float)
+        mean = values @ weights / 2
+        if problems := self._sensitivity_problems(values, aperture):
+            raise InputError(problems)
+        running = np.array([self._up_to(x, kink) for x in fine])
         return self._curve(
-            self._weighted(convergence_mrad, mean),
+            self._weighted(convergence_mrad, mean @ np.diff(running, axis=0)),
             convergence_mrad=convergence_mrad,
             inner_mrad=float(edges[0]),
             outer_mrad=float(edges[-1]),
         )
+
+    def _up_to(self, x: float, kink: float) -> np.ndarray:
+        """Weights of bins in what is scattered up to an angle, also where bins are wide.
+
+        Where a bin cannot be interpolated, the sensitivity is constant, and any split will do.
+        """
+        edges = self.angle_edges_mrad
+        if not _interpolation_problem("", edges, x, _widest_bin(x), kink):
+            return cumulative_weights(edges, x, kink)
+        return np.clip((x - edges[:-1]) / np.diff(edges), 0, 1)
+
+    def _sensitivity_problems(self, values: np.ndarray, aperture: float) -> list[str]:
+        """Bins in which S varies, but the kernel does not resolve what is scattered."""
+        edges, kink = self.angle_edges_mrad, self._kink(aperture)
+        of_bins = values.reshape(len(edges) - 1, -1)
+        tolerance = SAME_SENSITIVITY * np.max(np.abs(values))
+        problems = []
+        for i in np.flatnonzero(np.ptp(of_bins, axis=1) > tolerance):
+            middle = (edges[i] + edges[i + 1]) / 2
+            problem = _interpolation_problem(
+                "S(θ) varies at θ", edges, middle, _widest_bin(middle), kink
+            )
+            problems += [problem] if problem else []
+        if kink != aperture and np.ptp(of_bins[edges[:-1] < kink]) > tolerance:
+            problems.append(
+                f"S(θ): varies below {kink:g} mrad; at convergence_mrad = {aperture:g} mrad, "
+                "between two edges of this kernel's rings, it must be constant there; simulate "
+                "with this aperture as an edge"
+            )
+        return problems[:3]
 
 
 def noise(

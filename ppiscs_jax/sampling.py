@@ -35,7 +35,7 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
     angular = BAND_MARGIN * 1e-3 * max(outer_mrad, LEAST_OUTER_MRAD) / wavelength
     far = np.array([20.0])
     tail = (gamma_lambda * far**2 * scattering_factor_angstrom(settings.element, far)).item()
-    area = settings.zone_axis_data.column_area * settings.element_data.lattice_angstrom**2
+    area = settings.column_area_angstrom2
     lossy = tail * math.sqrt(math.pi * n_atoms / (area * LOST_FRACTION))
     return max(angular, lossy)
 

@@ -289,7 +289,7 @@ def simulate_scan(
         seed=seed,
         progress=progress,
     )[:, len(zone.layers) - 1 :: len(zone.layers)]
-    cross_sections = zone.column_area * a**2 * fractions.mean(axis=-1)
+    cross_sections = settings.column_area_angstrom2 * fractions.mean(axis=-1)
     nodes = 1 if defocus_spread_angstrom == 0 else defocus_nodes
     errors = standard_error(cross_sections)
     curves = [

@@ -138,6 +138,11 @@ class Settings:
         """The zone axis's projected cell, atomic planes, symmetry."""
         return ZONE_AXES[self.zone_axis]
 
+    @property
+    def column_area_angstrom2(self) -> float:
+        """Projected area of the crystal per atomic column [Å²]; no PPISCS exceeds it."""
+        return self.zone_axis_data.column_area * self.element_data.lattice_angstrom**2
+
     def to_vector(self) -> np.ndarray:
         """The nine numbers of the published network, in its order and units, shape (9,).
 

@@ -1,0 +1,1 @@
+"""Whether the intervals of fits hold, judged by fresh simulations."""
