@@ -227,7 +227,8 @@ def training(size: Size) -> dict[str, Any]:
 def inference(size: Size) -> dict[str, Any]:
     """A million predicted curves, and ten thousand fits of three numbers."""
     from ppiscs_jax.inverse.batch import fit_batch
-    from ppiscs_jax.inverse.problem import Measured, Problem
+    from ppiscs_jax.inverse.measured import Measured
+    from ppiscs_jax.inverse.problem import Problem
 
     random = np.random.default_rng(0)
     x = np.tile(AU.to_vector(), (size(10**6, 100), 1))

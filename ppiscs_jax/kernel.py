@@ -35,14 +35,17 @@ class Curve:
     Attributes:
         n_atoms: number of atoms per column 1, 2, …, shape (n,).
         ppiscs: probe-position integrated scattering cross-section [Å²], shape (n,).
-        standard_error: standard error of ppiscs [Å²], shape (n,); errors at different
-            thicknesses are correlated.
+        standard_error: standard error of ppiscs [Å²], shape (n,).
         settings: what was simulated.
         seed: seed of all random draws.
         waves: number of tilted plane waves.
         batches: number of independent batches that the error is estimated from.
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
         model: name of the surrogate that predicted it; then seed, waves and batches are 0.
+        error_modes: what the error is made of [Å²], shape (modes, n): the covariance of the
+            errors at different thicknesses, which are strongly correlated, is the sum of the
+            modes' outer products. One mode a batch: its deviation from the mean, over
+            √(batches (batches − 1)). None where that is not known.
     """
 
     n_atoms: np.ndarray
@@ -54,6 +57,21 @@ class Curve:
     batches: int
     mistilt_mrad: tuple[float, float] = (0.0, 0.0)
     model: str | None = None
+    error_modes: np.ndarray | None = None
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Covariance of the errors [Å⁴], shape (n, n).
+
+        Estimated from few batches, it is singular: do not invert it. `Measured.from_curve` is
+        how fits use it.
+
+        Raises:
+            InputError: the curve has no error_modes.
+        """
+        if self.error_modes is None:
+            raise InputError("error_modes: this curve does not say how its errors are correlated")
+        return self.error_modes.T @ self.error_modes
 
     @property
     def made_by(self) -> str:
@@ -228,10 +246,13 @@ class ScatteringKernel:
 
     def _curve(self, batches: np.ndarray, **changes: float | None) -> Curve:
         changed: dict[str, Any] = {f: v for f, v in changes.items() if v is not None}
+        n = len(batches)
+        modes = (batches - batches.mean(axis=0)) / np.sqrt(n * (n - 1))
         return Curve(
             n_atoms=self.n_atoms,
             ppiscs=batches.mean(axis=0),
-            standard_error=batches.std(axis=0, ddof=1) / np.sqrt(len(batches)),
+            standard_error=np.sqrt(np.sum(modes**2, axis=0)),
+            error_modes=modes,
             settings=dataclasses.replace(self.settings, **changed),
             seed=self.seed,
             waves=self.waves,

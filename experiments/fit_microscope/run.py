@@ -30,9 +30,9 @@ from experiments.fit_microscope.figure import draw
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.inverse.config import FitConfig, Stated
+from ppiscs_jax.inverse.coverage import coverage
 from ppiscs_jax.inverse.fit import Fit, fit
-from ppiscs_jax.inverse.problem import Measured
-from ppiscs_jax.inverse.uncertainty import coverage
+from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.predict import load_surrogate, predict

@@ -27,7 +27,8 @@ from ppiscs_jax import Settings, predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.inverse.batch import fit_batch
 from ppiscs_jax.inverse.fit import fit
-from ppiscs_jax.inverse.problem import Measured, Problem
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import prior_samples
 from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.predict import read_surrogate

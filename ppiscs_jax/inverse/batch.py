@@ -12,10 +12,12 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.stats.qmc import Halton
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
-from ppiscs_jax.inverse.fit import Precision, statistics
+from ppiscs_jax.inverse.fit import Precision
 from ppiscs_jax.inverse.forward import Forward
-from ppiscs_jax.inverse.posterior import Case, Layout, in_groups, residuals, stack
-from ppiscs_jax.inverse.problem import Measured, Problem
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.posterior import Case, Layout, ModelError, in_groups, residuals, stack
+from ppiscs_jax.inverse.problem import Problem
+from ppiscs_jax.inverse.result import statistics
 
 TOLERANCE = 1e-6
 """A fit has converged when a step promises less of the cost than this part of (1 + cost)."""
@@ -71,6 +73,7 @@ def fit_batch(
     max_iterations: int = 100,
     precision: Precision = "double",
     at_once: int = 64,
+    model_error: ModelError = True,
 ) -> BatchFit:
     """Fit many measured curves by the same bounded least squares as `fit`.
 
@@ -84,7 +87,7 @@ def fit_batch(
         starts: fits of each curve, of which the best is kept: the first from what is stated, the
             others from Halton's points between the bounds.
         max_iterations: of each fit.
-        precision: as in `fit`.
+        precision, model_error: as in `fit`.
         at_once: curves worked on side by side, as long as the slowest takes; a GPU likes more.
 
     Raises:
@@ -99,29 +102,52 @@ def fit_batch(
     if any(complaints):
         raise InputError(c for c in complaints if c)
     with jax.enable_x64(precision == "double"):
-        layout, cases = stack(forward, problems, measured)
+        layout, cases = stack(forward, problems, measured, model_error)
         rows = jax.tree.map(lambda a: np.repeat(a, starts, axis=0), cases)
         found = in_groups(
             partial(_solve, forward, layout, max_iterations),
             (rows, _starts(cases, starts)),
             at_once,
         )
-    costs = np.sum(np.asarray(found.best.residual, float) ** 2, axis=1).reshape(-1, starts) / 2
-    costs = np.where(np.isnan(costs), np.inf, costs)
-    winners = np.argmin(costs, axis=1) + starts * np.arange(len(costs))
-    found = jax.tree.map(lambda a: a[winners], found)
-    found_at, residual, slopes = (np.asarray(a, float) for a in found.best)
-    jacobian = slopes / cases.prior_width[:, None, :]
-    told = statistics(layout, cases, found_at, residual, jacobian)
+        costs = np.sum(np.asarray(found.best.residual, float) ** 2, axis=1).reshape(-1, starts) / 2
+        costs = np.where(np.isnan(costs), np.inf, costs)
+        winners = np.argmin(costs, axis=1) + starts * np.arange(len(costs))
+        found = jax.tree.map(lambda a: a[winners], found)
+        costs = costs.min(axis=1)
+        found_at, residual, jacobian = _in_units(found.best, cases)
+        refined = refine(
+            forward, layout, cases, problems, measured, model_error, residual, jacobian
+        )
+        first = None
+        if refined:
+            again = in_groups(
+                partial(_solve, forward, layout, max_iterations), (refined.cases, found_at), at_once
+            )
+            cases, costs = refined.cases, np.sum(np.asarray(again.best.residual) ** 2, axis=1) / 2
+            # The data's residuals before the projection, at the new estimates.
+            step = again.best.free - found_at
+            first = residual + np.einsum("cnk,ck->cn", jacobian, step)
+            found = again._replace(
+                iterations=found.iterations + again.iterations,
+                converged=found.converged & again.converged,
+            )
+            found_at, residual, jacobian = _in_units(found.best, cases)
+    told = statistics(layout, cases, found_at, residual, jacobian, refined, first)
     names = (problems if isinstance(problems, Problem) else problems[0]).names
     return BatchFit(
         names=names,
         estimates=np.where(told.without_effect, cases.stated, found_at),
         converged=found.converged,
         iterations=found.iterations,
-        cost=costs.min(axis=1),
+        cost=costs,
         **told._asdict(),
     )
+
+
+def _in_units(best: "_Point", cases: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Estimates, residuals and their Jacobian in the numbers' own units, on the host."""
+    found_at, residual, slopes = (np.asarray(a, float) for a in best)
+    return found_at, residual, slopes / np.asarray(cases.prior_width)[:, None, :]
 
 
 def _starts(cases: Case, starts: int) -> Float[np.ndarray, "starts_of_curves k"]:

@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
 from ppiscs_jax.inverse.forward import Forward
-from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Measured, Problem
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Problem
 
 SMALLEST_COUNTS = 1e-6
 """Expected numbers of electrons are at least this, so that their likelihood exists."""
@@ -34,6 +36,13 @@ SUSPECT_FACTOR = 2.0
 """Curves this near to the stated one in another unit are taken to be in that unit."""
 
 
+LEAST_SHARE = 1e-4
+"""Of the variance of errors that are nothing but modes, taken as independent."""
+
+ModelError = bool | Callable[[Float[np.ndarray, " 9"]], Float[np.ndarray, "modes n"]]
+"""Whether, or how, the error of the forward model is known: see `fit`."""
+
+
 class Layout(NamedTuple):
     """What the residuals' form depends on: which of `NUMBERS` are free, and the noise."""
 
@@ -51,6 +60,7 @@ class Case(NamedTuple):
         values: what was measured [Å²], (n,), 0 in gaps.
         scale: what makes residuals of unit variance, (n,), 0 in gaps: 1 / standard error; for
             Poisson noise the dose.
+        keep, left, right: what makes these residuals independent, as in `correlated.Whitening`.
     """
 
     numbers: Float[Array, "*cases 11"]
@@ -61,6 +71,9 @@ class Case(NamedTuple):
     prior_width: Float[Array, "*cases k"]
     values: Float[Array, "*cases n"]
     scale: Float[Array, "*cases n"]
+    keep: Float[Array, "*cases"]
+    left: Float[Array, "*cases n modes"]
+    right: Float[Array, "*cases n modes"]
 
 
 def predicted(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]):
@@ -77,7 +90,8 @@ def residuals(
 
     Those of the n thicknesses (0 in gaps), then of the k priors (0 without). With standard
     errors, (predicted − measured) / error; with a dose, signed roots of the Poisson deviance, so
-    that the sum of squares is least exactly where the likelihood is greatest.
+    that the sum of squares is least exactly where the likelihood is greatest. Where errors are
+    correlated, they are made independent (see `correlated`).
     """
     there = case.scale > 0
     model = jnp.where(there, predicted(forward, layout, case, free), 0)
@@ -86,7 +100,20 @@ def residuals(
         of_data = deviance_residual(expected, jnp.where(there, case.scale * case.values, 1))
     else:
         of_data = case.scale * (model - case.values)
+    of_data = case.keep * of_data + case.left @ (case.right.T @ of_data)
     return jnp.concatenate([of_data, case.prior_precision * (free - case.stated)])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def linearised(forward, layout, case, free):
+    """Residuals and their Jacobian, (n + k,) and (n + k, k)."""
+
+    def at(p):
+        residual = residuals(forward, layout, case, p)
+        return residual, residual
+
+    jacobian, residual = jax.jacfwd(at, has_aux=True)(free)
+    return residual, jacobian
 
 
 @jax.custom_jvp
@@ -156,7 +183,10 @@ def curves(
 
 
 def stack(
-    forward: Forward, problems: Problem | Sequence[Problem], measured: Sequence[Measured]
+    forward: Forward,
+    problems: Problem | Sequence[Problem],
+    measured: Sequence[Measured],
+    model_error: ModelError = True,
 ) -> tuple[Layout, Case]:
     """Problems and measured curves as arrays, checked against the forward model.
 
@@ -164,6 +194,7 @@ def stack(
         forward: the forward model.
         problems: one for all curves, or one for each, all with the same free numbers.
         measured: the curves, all with standard errors, or all with doses, or all without.
+        model_error: as in `fit`.
 
     Raises:
         InputError: naming curves that do not fit together, thicknesses or bounds at which the
@@ -171,7 +202,7 @@ def stack(
             them against.
     """
     each = [problems] * len(measured) if isinstance(problems, Problem) else list(problems)
-    noises = {(m.standard_error is not None, m.dose_per_angstrom2 is not None) for m in measured}
+    noises = {(m.errors_known, m.dose_per_angstrom2 is not None) for m in measured}
     complaints = []
     if not measured:
         complaints.append("measured: there are no curves")
@@ -180,7 +211,7 @@ def stack(
     if len({p.names for p in each}) > 1:
         complaints.append("problems: must all have the same free numbers")
     if len(noises) > 1:
-        complaints.append("measured: all with standard errors, or all with doses, or all without")
+        complaints.append("measured: all with errors, or all with doses, or all without")
     if complaints:
         raise InputError(complaints)
     with_errors, poisson = noises.pop()
@@ -206,26 +237,73 @@ def stack(
         complaints += [where + c for c in _complaints(p, m, layout, of[id(p)])]
     if complaints:
         raise InputError(complaints)
-    values, scale = np.zeros((2, len(measured), n))
-    for i, m in enumerate(measured):
-        there = np.flatnonzero(~np.isnan(m.ppiscs))
-        values[i, there] = m.ppiscs[there]
-        if poisson:
-            scale[i, there] = m.dose_per_angstrom2[there]
-        elif with_errors:
-            scale[i, there] = 1 / m.standard_error[there]
-        else:
-            scale[i, there] = 1 / (ASSUMED_ERROR * values[i].max())
-    rows = [(p.numbers, p.stated, *p.bounds, p.prior_precision, p.prior_width) for p in each]
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    return layout, Case._make([*columns, values, scale])
+    modes = {id(p): model_modes(forward, model_error, p) for p in distinct}
+    noise = [_noise(m, modes[id(p)], n) for p, m in zip(each, measured, strict=True)]
+    size = max(padded_size(whitening.left.shape[1]) for _, _, whitening in noise)
+    rows = [
+        (*_numbers_of(p), values, scale, *whitening.padded(size))
+        for p, (values, scale, whitening) in zip(each, noise, strict=True)
+    ]
+    return layout, Case._make(np.stack(column) for column in zip(*rows, strict=True))
+
+
+def _numbers_of(problem: Problem) -> tuple[np.ndarray, ...]:
+    """The fields of a `Case` that are the problem's."""
+    p = problem
+    return p.numbers, p.stated, *p.bounds, p.prior_precision, p.prior_width
+
+
+def model_modes(
+    forward: Forward, model_error: ModelError, problem: Problem
+) -> Float[np.ndarray, "modes n"]:
+    """Modes of the forward model's error at the stated settings [Å²], gain included."""
+    of_surrogate = getattr(getattr(forward, "__self__", None), "error_modes", None)
+    modes = of_surrogate if isinstance(model_error, bool) else model_error
+    if model_error is False or modes is None:
+        return np.zeros((0, 0))
+    return problem.gain * np.nan_to_num(np.asarray(modes(problem.x), float))
+
+
+def _noise(
+    measured: Measured, modes: Float[np.ndarray, "modes n"], n: int
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Whitening]:
+    """Values and scale of a `Case`, and the whitening of its known errors."""
+    there = measured.there
+    values, scale = np.zeros((2, n))
+    values[there] = measured.ppiscs[there]
+    modes = modes[:, there] if modes.size else np.zeros((0, len(there)))
+    if measured.dose_per_angstrom2 is not None:
+        scale[there] = dose = measured.dose_per_angstrom2[there]
+        # Residuals are signed roots of deviances: of unit variance, and differences in units of
+        # the counts' standard deviation.
+        unit = np.sqrt(dose / np.maximum(values[there], 1 / dose))
+    elif measured.errors_known:
+        errors = measured.errors
+        batches = np.sum(errors.estimated**2, axis=0)
+        modes = np.concatenate([errors.modes, modes])
+        variance = errors.variance + batches
+        if np.any(variance <= 0):
+            # Nothing but modes: a small independent error keeps them from being exact.
+            variance = variance + LEAST_SHARE * np.sum(modes**2, axis=0)
+        scale[there] = unit = 1 / np.sqrt(variance)
+    else:
+        scale[there] = 1 / (ASSUMED_ERROR * values.max())
+        return values, scale, whitening(np.zeros((0, n)))
+    whole = np.zeros((len(modes), n))
+    whole[:, there] = modes * unit
+    return values, scale, whitening(whole)
 
 
 def one_case(
-    forward: Forward, problem: Problem, measured: Measured, *, errors_needed: bool = False
+    forward: Forward,
+    problem: Problem,
+    measured: Measured,
+    model_error: ModelError = True,
+    *,
+    errors_needed: bool = False,
 ) -> tuple[Layout, Case]:
     """A problem and its measured curve as arrays of JAX, checked as in `stack`."""
-    layout, cases = stack(forward, problem, [measured])
+    layout, cases = stack(forward, problem, [measured], model_error)
     if errors_needed and not layout.errors_known:
         raise InputError("measured: without standard_error or dose_per_angstrom2 no posterior")
     return layout, jax.tree.map(lambda a: jnp.asarray(a[0]), cases)

@@ -1,4 +1,4 @@
-"""What is to be estimated, within what, and from what: problems and measured curves."""
+"""What is to be estimated: the free numbers, their bounds and their priors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from ppiscs_jax.errors import InputError, as_numbers, choice_problem, is_number, range_problem
+from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
 
 NUMBERS = (*VECTOR_ORDER, "gain", "offset_angstrom2")
@@ -15,12 +15,6 @@ NUMBERS = (*VECTOR_ORDER, "gain", "offset_angstrom2")
 
 LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "Å²")}
 """What can be estimated: lowest and highest bound, unit."""
-
-THICKEST = 1000
-"""Atoms per column that anything can be measured at."""
-
-SURELY_NEGATIVE = 5.0
-"""Cross-sections below zero by more standard errors are no noise."""
 
 
 @dataclass(frozen=True)
@@ -155,84 +149,3 @@ def _free_problems(name: str, free: Any) -> list[str]:
             range_problem(f"{name}, prior_std", free.prior_std, 0, 1e30, unit, open_low=True)
         )
     return [p for p in problems if p]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A measured PPISCS–thickness curve. Kept at 1, 2, … atoms, NaN where nothing was measured.
-
-    Attributes:
-        ppiscs: measured cross-sections [Å²], shape (m,); NaN is a gap. Below zero only by noise.
-        standard_error: their standard errors [Å²], one number or shape (m,); a weight w is a
-            standard error 1/√w. The forward model's own error belongs in here.
-        dose_per_angstrom2: instead, the dose [e⁻/Å²] whose Poisson noise is all the noise, one
-            number or shape (m,); where curves are means over columns, the doses' sum.
-        n_atoms: atoms per column of each value, in any order; None for 1, 2, ….
-
-    Raises:
-        InputError: naming every length that does not fit, value that is no cross-section, and
-            thickness that is no whole number or twice there.
-    """
-
-    ppiscs: Any
-    standard_error: Any = None
-    dose_per_angstrom2: Any = None
-    n_atoms: Any = None
-
-    def __post_init__(self) -> None:
-        problems: list[str] = []
-        values = as_numbers("ppiscs", self.ppiscs, (None,), "Å²")
-        there = ~np.isnan(values)
-        atoms = self.n_atoms
-        atoms = np.arange(1, len(values) + 1) if atoms is None else np.asarray(atoms)
-        if atoms.shape != values.shape:
-            problems.append(
-                f"n_atoms of shape {atoms.shape}: must be one for each of {len(values)} values"
-            )
-        elif atoms.dtype.kind not in "iuf" or not np.all(np.isin(atoms, range(1, THICKEST + 1))):
-            problems.append(f"n_atoms = {atoms.tolist()}: must be whole numbers, 1 to {THICKEST}")
-        elif len(twice := np.unique(atoms[np.isin(atoms, _repeated(atoms))])):
-            problems.append(f"n_atoms: {_listed(twice)} more than once; average, or choose")
-        if not np.any(there & (values != 0)):
-            problems.append("ppiscs: nothing but gaps and zeros")
-        if self.standard_error is not None and self.dose_per_angstrom2 is not None:
-            problems.append("standard_error and dose_per_angstrom2: give one of them, not both")
-        noise = {}
-        for field, unit in (("standard_error", "Å²"), ("dose_per_angstrom2", "e⁻/Å²")):
-            given = getattr(self, field)
-            if given is None:
-                continue
-            given = np.full(values.shape, given) if is_number(given) else given
-            try:
-                noise[field] = as_numbers(field, given, values.shape, unit)
-            except InputError as error:
-                problems += error.problems
-                continue
-            wrong = there & ~((noise[field] > 0) & np.isfinite(noise[field]))
-            if np.any(wrong):
-                problems.append(f"{field} = {_listed(noise[field][wrong])} {unit}: must be above 0")
-        least = -SURELY_NEGATIVE * noise.get("standard_error", np.zeros_like(values))
-        bad = there & ~((values >= np.nan_to_num(least)) & np.isfinite(values))
-        if atoms.shape == values.shape and np.any(bad):
-            problems.append(
-                f"ppiscs at {_listed(atoms[bad])} atoms = {_listed(values[bad])} Å²: must be 0 or "
-                f"more, within {SURELY_NEGATIVE:g} standard errors; NaN where nothing was measured"
-            )
-        if problems:
-            raise InputError(problems)
-        for field, numbers in {"ppiscs": values, **noise}.items():
-            spread = np.full(int(atoms.max()), np.nan)
-            spread[atoms.astype(int) - 1] = np.where(there, numbers, np.nan)
-            object.__setattr__(self, field, spread)
-        object.__setattr__(self, "n_atoms", np.arange(1, len(self.ppiscs) + 1))
-
-
-def _repeated(values: np.ndarray) -> np.ndarray:
-    unique, counts = np.unique(values, return_counts=True)
-    return unique[counts > 1]
-
-
-def _listed(values: np.ndarray) -> str:
-    """The first few of some numbers."""
-    text = ", ".join(f"{v:g}" for v in values[:5])
-    return text + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -1,30 +1,31 @@
 """How sure: draws of settings, the spread of their curves, intervals that keep their word."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
-from scipy.special import ndtri
 
 from ppiscs_jax.errors import InputError, range_problem
-from ppiscs_jax.inverse.batch import fit_batch
-from ppiscs_jax.inverse.fit import Fit, Precision
+from ppiscs_jax.inverse.fit import Precision
+from ppiscs_jax.inverse.fit import fit as fit_curve
 from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
     Layout,
+    ModelError,
     curves,
     log_posteriors,
     one_case,
     residuals,
-    stack,
 )
-from ppiscs_jax.inverse.problem import NUMBERS, Measured, Problem
+from ppiscs_jax.inverse.problem import NUMBERS, Problem
+from ppiscs_jax.inverse.refine import refined_case
+from ppiscs_jax.inverse.result import Fit
 
 FEW = 100.0
 """Fewer effective draws than this are warned of."""
@@ -85,24 +86,6 @@ class Spread(NamedTuple):
     std_error: Float[np.ndarray, " n"]
 
 
-class Coverage(NamedTuple):
-    """How often intervals held the truth.
-
-    Attributes:
-        names: of the free numbers.
-        levels: of the intervals, (levels,).
-        fractions: of the cases whose interval held the truth, (levels, k).
-        converged: fraction of the fits.
-        cases: how many there were; the standard error of a fraction f is √(f (1 − f) / cases).
-    """
-
-    names: tuple[str, ...]
-    levels: tuple[float, ...]
-    fractions: Float[np.ndarray, "levels k"]
-    converged: float
-    cases: int
-
-
 def prior_samples(problem: Problem, key: PRNGKeyArray, draws: int = 1000) -> Samples:
     """Draws of the free numbers before any measurement.
 
@@ -136,7 +119,7 @@ def propagate(forward: Forward, problem: Problem, samples: Samples) -> Spread:
     Raises:
         InputError: the draws are of other numbers, or go where the forward model gives nothing.
     """
-    drawn = _measured_curves(forward, problem, samples)
+    drawn = measured_curves(forward, problem, samples)
     missing = np.isnan(drawn)
     known = ~missing.all(axis=0)
     lost = missing[:, known].any(axis=1) | ~known.any()
@@ -155,7 +138,7 @@ def propagate(forward: Forward, problem: Problem, samples: Samples) -> Spread:
     return Spread(drawn[0] + offset, std, of_variance / (2 * np.where(std > 0, std, 1)))
 
 
-def _measured_curves(
+def measured_curves(
     forward: Forward, problem: Problem, samples: Samples
 ) -> Float[np.ndarray, "draws n"]:
     """Curves of all draws, with gain and offset."""
@@ -173,12 +156,14 @@ def laplace(
     key: PRNGKeyArray,
     draws: int = 4000,
     precision: Precision = "double",
+    model_error: ModelError = True,
 ) -> Samples:
     """Draws from the posterior around a fit, by importance sampling.
 
     They are proposed from Student's t with the fit's covariance, the Laplace approximation with
     heavier tails, and weighted by posterior over proposal; outside the bounds weights are 0. The
     effective number of draws says how good the approximation was; few are warned of.
+    `model_error` is as in `fit`.
 
     Raises:
         InputError: errors of the measured curve are not known; draws is no whole number from 2.
@@ -186,9 +171,11 @@ def laplace(
     if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
         raise InputError(complaint)
     with jax.enable_x64(precision == "double"):
-        layout, case = one_case(forward, fit.problem, measured, errors_needed=True)
-        samples = _importance_sampled(
-            forward, layout, case, fit.problem.names, fit.estimates, fit.covariance, key, draws
+        problem = fit.problem
+        layout, case = one_case(forward, problem, measured, model_error, errors_needed=True)
+        case = refined_case(forward, layout, case, problem, measured, model_error, fit.estimates)
+        samples = importance_sampled(
+            forward, layout, case, problem.names, fit.estimates, fit.covariance, key, draws
         )
     if samples.effective_size < FEW:
         warnings.warn(
@@ -199,7 +186,7 @@ def laplace(
     return samples
 
 
-def _importance_sampled(
+def importance_sampled(
     forward: Forward,
     layout: Layout,
     case: Case,
@@ -236,6 +223,7 @@ def nuts(
     warm_up: int = 500,
     chains: int = 2,
     precision: Precision = "double",
+    model_error: ModelError = True,
 ) -> Samples:
     """Draws from the posterior by the No-U-Turn sampler of numpyro, the extra `posterior`.
 
@@ -244,7 +232,7 @@ def nuts(
     Mach. Learn. Res. 15 (2014) 1593.
 
     Args:
-        forward, problem, measured, precision: as in `fit`.
+        forward, problem, measured, precision, model_error: as in `fit`.
         key: of all draws.
         draws: of all chains together, after the warm-up.
         warm_up: steps of each chain before.
@@ -270,7 +258,14 @@ def nuts(
     from numpyro.infer import MCMC, NUTS, init_to_median
 
     with jax.enable_x64(precision == "double"):
-        layout, case = one_case(forward, problem, measured, errors_needed=True)
+        layout, case = one_case(forward, problem, measured, model_error, errors_needed=True)
+        if np.isfinite(measured.degrees_of_freedom):
+            near = fit_curve(
+                forward, problem, measured, precision=precision, model_error=model_error
+            )
+            case = refined_case(
+                forward, layout, case, problem, measured, model_error, near.estimates
+            )
         priors = [
             Uniform(f.low, f.high)
             if f.prior_std is None
@@ -305,73 +300,3 @@ def nuts(
         )
     values = values.reshape(-1, len(problem.names))
     return Samples(problem.names, values, np.full(len(values), 1 / len(values)), effective)
-
-
-def coverage(
-    forward: Forward,
-    problem: Problem,
-    key: PRNGKeyArray,
-    *,
-    standard_error: Any = None,
-    dose_per_angstrom2: Any = None,
-    cases: int = 1000,
-    levels: Sequence[float] = (0.68, 0.95),
-    draws: int | None = None,
-    precision: Precision = "double",
-) -> Coverage:
-    """How often the intervals of fits hold the truth.
-
-    Truths are drawn from the problem's prior, curves from the forward model with noise of a
-    standard error [Å²] or a dose [e⁻/Å²], one number or one for each thickness, and all are fitted
-    in one call.
-
-    Args:
-        forward, problem, precision: as in `fit`.
-        key: of truths, noise and draws.
-        standard_error, dose_per_angstrom2: one of them, as in `Measured`.
-        cases: how many truths.
-        levels: of the intervals.
-        draws: None for intervals of estimate ± z · standard error, which hold for Gaussian priors;
-            else for central intervals of so many draws by `laplace`, which hold for bounds too.
-
-    Raises:
-        InputError: not one of standard_error and dose_per_angstrom2 is given, or is no noise.
-    """
-    if (standard_error is None) == (dose_per_angstrom2 is None):
-        raise InputError("standard_error, dose_per_angstrom2: give one of them")
-    of_truth, of_noise, of_draws = jax.random.split(key, 3)
-    truth = prior_samples(problem, of_truth, cases)
-    exact = _measured_curves(forward, problem, truth)
-    if dose_per_angstrom2 is None:
-        noise = np.asarray(jax.random.normal(of_noise, exact.shape), float)
-        values = exact + np.asarray(standard_error) * noise
-    else:
-        dose = np.broadcast_to(dose_per_angstrom2, exact.shape[1:])
-        counts = jax.random.poisson(of_noise, np.nan_to_num(dose * exact))
-        values = np.where(np.isnan(exact), np.nan, np.asarray(counts) / dose)
-    measured = [Measured(y, standard_error, dose_per_angstrom2) for y in values]
-    fits = fit_batch(forward, problem, measured, precision=precision)
-    if draws is None:
-        z = ndtri(0.5 + np.asarray(levels)[:, None, None] / 2)
-        held = np.abs(fits.estimates - truth.values) <= z * fits.standard_errors
-    else:
-        held = np.empty((len(levels), *truth.values.shape), bool)
-        with jax.enable_x64(precision == "double"):
-            layout, stacked = stack(forward, problem, measured)
-            for i, own in enumerate(jax.random.split(of_draws, cases)):
-                samples = _importance_sampled(
-                    forward,
-                    layout,
-                    jax.tree.map(lambda a, i=i: a[i], stacked),
-                    problem.names,
-                    fits.estimates[i],
-                    fits.covariance[i],
-                    own,
-                    draws,
-                )
-                for level, of_level in zip(levels, held, strict=True):
-                    low, high = samples.interval(level)
-                    of_level[i] = (truth.values[i] >= low) & (truth.values[i] <= high)
-    return Coverage(
-        problem.names, tuple(levels), held.mean(axis=1), float(fits.converged.mean()), cases
-    )

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
-from ppiscs_jax.inverse.problem import Measured
+from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.plots.curves import COLOURS, SUFFIXES
 
 BLUE, ORANGE, GREEN = COLOURS[:3]

@@ -6,14 +6,13 @@ coefficients fall with the angle, and B-splines are nowhere negative: so cross-s
 detectors, differences of two angles, are additive and positive, and aberrations are not there.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
 from ppiscs_jax.surrogate.ranges import TrainedRange
@@ -105,6 +104,7 @@ class AdditiveModel:
         rmsd_ends: smallest and largest rmsd of each group [Å].
         ring_edges_mrad: of the rings of tilts, from 0.
         voltages_kv: that were simulated; in between, errors are larger.
+        trained_range: outside of it, predictions are NaN.
     """
 
     gathers: ClassVar[bool] = True
@@ -123,6 +123,7 @@ class AdditiveModel:
     rmsd_ends: Float[Array, "groups 2"]
     ring_edges_mrad: Float[Array, " edges"]
     voltages_kv: Float[Array, " voltages"]
+    trained_range: TrainedRange = field(metadata={"static": True})
 
     @jax.jit
     def curve(self, x: Inputs) -> Float[Array, " n"]:
@@ -178,29 +179,10 @@ class AdditiveModel:
         way = (jnp.log(voltage_kv) - low) / gap
         return VOLTAGE_GAP * gap**3 * 4 * jnp.abs(way * (1 - way))
 
-    @cached_property
-    def trained_range(self) -> TrainedRange:
-        """Outside of it, predictions are NaN."""
-        ends = {name: getattr(self, name).ends for name in ("angle", "aperture")}
-        voltages = np.asarray(self.voltages_kv, float)
-        specimens = (np.asarray(a).tolist() for a in (self.atomic_numbers, self.zone_codes))
-        rmsd = np.asarray(self.rmsd_ends, float).round(7)
-        return TrainedRange(
-            specimens=tuple(zip(*specimens, strict=True)),
-            limits={
-                "voltage_kv": (voltages[0], voltages[-1]),
-                "convergence_mrad": tuple(np.sqrt(ends["aperture"])),
-                "inner_mrad": ends["angle"],
-                "outer_mrad": ends["angle"],
-                "rmsd_angstrom": (rmsd.min(), rmsd.max()),
-            },
-            rmsd_angstrom=tuple(map(tuple, rmsd.tolist())),
-        )
-
-    def _group(self, x: Inputs) -> tuple[Int[Array, ""], Bool[Array, ""]]:
-        """Index of the group, and whether there is one."""
+    def _group(self, x: Inputs) -> Int[Array, ""]:
+        """Index of the group; 0 if there is none."""
         same = (self.atomic_numbers == x[0]) & (self.zone_codes == x[1])
-        return jnp.argmax(same).astype(jnp.int32), jnp.any(same)
+        return jnp.argmax(same).astype(jnp.int32)
 
     def _rmsd_fraction(self, group: Int[Array, ""], rmsd_angstrom: Scalar) -> Float[Array, ""]:
         """Where an rmsd lies between the ends of a group's range, 0 to 1."""
@@ -209,7 +191,7 @@ class AdditiveModel:
 
     def _beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
         """Cross-section scattered beyond angles [Å²], for all thicknesses and settings."""
-        group, _ = self._group(x)
+        group = self._group(x)
         squared = jnp.square(x[5])
         v, of_voltage = self.voltage.near(along_voltage(x[2]))
         a, of_aperture = self.aperture.near(squared)
@@ -246,14 +228,33 @@ class AdditiveModel:
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]
     ) -> Float[Array, "*curves n"]:
-        group, known = self._group(x)
+        group = self._group(x)
         atoms = jnp.arange(1, curves.shape[-1] + 1)
-        conditions = [
-            self.voltage.holds(along_voltage(x[2])),
-            self.aperture.holds(jnp.square(x[5])),
-            self.rmsd.holds(self._rmsd_fraction(group, x[8])),
-            jnp.all(self.angle.holds(angles_mrad)),
-            known,
-        ]
-        inside = jnp.all(jnp.stack(conditions)) & (atoms <= self.thickest[group])
-        return jnp.where(inside, curves, jnp.nan)
+        trained = self.trained_range
+        inside = trained.holds_specimen(x) & trained.holds_angles(angles_mrad)
+        return jnp.where(inside & (atoms <= self.thickest[group]), curves, jnp.nan)
+
+
+def trained_range(
+    atomic_numbers: Array,
+    zone_codes: Array,
+    voltages_kv: Array,
+    rmsd_ends: Array,
+    aperture: SplineAxis,
+    angle: SplineAxis,
+) -> TrainedRange:
+    """The range of a model with these attributes."""
+    specimens = zip(np.asarray(atomic_numbers), np.asarray(zone_codes), strict=True)
+    rmsd = np.asarray(rmsd_ends, float).round(7)
+    voltages = np.asarray(voltages_kv, float)
+    return TrainedRange(
+        specimens=tuple((int(number), int(code)) for number, code in specimens),
+        limits={
+            "voltage_kv": (float(voltages[0]), float(voltages[-1])),
+            "convergence_mrad": tuple(np.sqrt(aperture.ends).tolist()),
+            "inner_mrad": angle.ends,
+            "outer_mrad": angle.ends,
+            "rmsd_angstrom": (float(rmsd.min()), float(rmsd.max())),
+        },
+        rmsd_angstrom=tuple(map(tuple, rmsd.tolist())),
+    )

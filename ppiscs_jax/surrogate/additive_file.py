@@ -14,7 +14,7 @@ import numpy as np
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, reading_npz, replacing
-from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.additive import AdditiveModel, trained_range
 from ppiscs_jax.surrogate.splines import SplineAxis
 
 FORMAT = "ppiscs-jax additive 3"
@@ -84,7 +84,9 @@ def load_additive(path: str | Path) -> AdditiveModel:
         sizes = axes["aperture"].size, axes["rmsd"].size
         wholes: dict[str, Any] = {name: jnp.asarray(arrays[name]) for name in WHOLE}
         scattered = [_unpacked({n: arrays[f"{n}_{g}"] for n in PARTS}, *sizes) for g in groups]
+        made_for = ("atomic_numbers", "zone_codes", "voltages_kv", "rmsd_ends", "aperture", "angle")
         return AdditiveModel(
+            trained_range=trained_range(*((wholes | axes)[name] for name in made_for)),
             scattered=jnp.asarray(np.stack(scattered)),
             unscattered=jnp.asarray(arrays["unscattered"], jnp.float32),
             **wholes,

@@ -11,6 +11,7 @@ from ppiscs_jax.surrogate.additive import (
     AdditiveModel,
     along_angle,
     along_voltage,
+    trained_range,
 )
 from ppiscs_jax.surrogate.splines import (
     SplineAxis,
@@ -87,7 +88,20 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         for axis, name in ((1, "rmsd"), (0, "voltage")):
             direct = not_negative(design_matrix(*axes[name]), direct, axis)
         unscattered.append(direct)
+    splines = {
+        name: SplineAxis(jnp.asarray(knots, jnp.float32), degree)
+        for name, (knots, degree, _) in axes.items()
+    }
+    rmsd_ends = jnp.concatenate([low, high], axis=1)
     return AdditiveModel(
+        trained_range=trained_range(
+            table.atomic_numbers,
+            table.zone_codes,
+            table.voltages_kv,
+            rmsd_ends,
+            splines["aperture"],
+            splines["angle"],
+        ),
         scattered=jnp.asarray(np.stack(scattered), jnp.float32),
         unscattered=jnp.asarray(np.stack(unscattered), jnp.float32),
         thickness=jnp.asarray(thickness.T, jnp.float32),
@@ -95,13 +109,10 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         zone_codes=table.zone_codes,
         thickest=table.thickest,
         column_area=jnp.asarray(_column_areas(table), jnp.float32),
-        rmsd_ends=jnp.concatenate([low, high], axis=1),
+        rmsd_ends=rmsd_ends,
         ring_edges_mrad=table.ring_edges_mrad,
         voltages_kv=table.voltages_kv,
-        **{
-            name: SplineAxis(jnp.asarray(knots, jnp.float32), degree)
-            for name, (knots, degree, _) in axes.items()
-        },
+        **splines,
     )
 
 

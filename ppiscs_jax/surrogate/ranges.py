@@ -13,11 +13,14 @@ from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER
 
 ROUNDING = 1e-6
+"""Relative amount by which numbers may pass a limit: more than single precision rounds them."""
 
 RMSD = VECTOR_ORDER.index("rmsd_angstrom")
 
 SPECIMEN = "element and zone_axis"
 """The field that says which specimens are known."""
+
+DETECTOR_FIELDS = ("inner_mrad", "outer_mrad")
 
 DETECTOR = "inner_mrad to outer_mrad"
 """The field that says which detectors are known."""
@@ -25,7 +28,10 @@ DETECTOR = "inner_mrad to outer_mrad"
 
 @dataclass(frozen=True)
 class TrainedRange:
-    """Specimens and numbers that a surrogate was made for.
+    """Specimens and numbers that a surrogate was made for; the only judge of that.
+
+    Hashable, so that models carry it as static data. Limits are compared in single precision
+    with numbers in single precision, inside jit and outside: both give the same answer.
 
     Attributes:
         specimens: (atomic number, zone axis's code) of each.
@@ -39,17 +45,32 @@ class TrainedRange:
     least_width_mrad: float = 0.0
     rmsd_angstrom: tuple[tuple[float, float], ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.specimens, tuple(self.limits.items()), self.rmsd_angstrom))
+
     def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
         """Whether settings keep to it; for use inside jit."""
-        low, high = self._ends
-        inside = [self._specimen_fits(x[None])[0], jnp.all((x >= low) & (x <= high))]
-        inside.append(self._rmsd_fits(x[None])[0])
+        inside = [self.holds_specimen(x), self.holds_angles(x[6:8])]
         if self.least_width_mrad:
             inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
 
+    def holds_specimen(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
+        """Whether settings keep to it, their detector apart; for use inside jit."""
+        low, high = self._ends
+        inside = ((x >= low) & (x <= high))[np.isin(VECTOR_ORDER, DETECTOR_FIELDS, invert=True)]
+        fits = self._specimen_fits(x[None])[0], self._rmsd_fits(x[None])[0]
+        return jnp.all(inside) & fits[0] & fits[1]
+
+    def holds_angles(self, angles_mrad: Float[Array, " angles"]) -> Bool[Array, ""]:
+        """Whether angles are between the smallest inner and the largest outer one; inside jit."""
+        low, high = self._ends
+        inner, outer = (VECTOR_ORDER.index(field) for field in DETECTOR_FIELDS)
+        return jnp.all((angles_mrad >= low[inner]) & (angles_mrad <= high[outer]))
+
     def holds_all(self, rows: np.ndarray) -> bool:
         """Whether all rows (…, 9) keep to it: `judge` in one go."""
+        rows = np.asarray(rows, np.float32)
         low, high = self._ends
         inside = np.all(rows >= low) and np.all(rows <= high)
         known = inside and np.all(self._specimen_fits(rows)) and np.all(self._rmsd_fits(rows))
@@ -66,13 +87,13 @@ class TrainedRange:
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest values of the nine numbers, rounding forgiven."""
         ends = np.tile([[-np.inf], [np.inf]], len(VECTOR_ORDER))
-        for field, (low, high) in self.limits.items():
-            slack = ROUNDING * abs(high)
-            ends[:, VECTOR_ORDER.index(field)] = low - slack, high + slack
-        return ends[0], ends[1]
+        for field, limits in self.limits.items():
+            ends[:, VECTOR_ORDER.index(field)] = limits
+        return _forgiving(*ends)
 
     def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """For each field, which rows (…, 9) keep to it."""
+        rows = np.asarray(rows, np.float32)
         known = self._specimen_fits(rows)
         yield SPECIMEN, known
         inside = (rows >= self._ends[0]) & (rows <= self._ends[1])
@@ -95,9 +116,9 @@ class TrainedRange:
         """Whether the rmsd of settings (…, 9) is in the range of their specimen."""
         if not self.rmsd_angstrom:
             return np.ones(x.shape[:-1], bool)
-        low, high = np.asarray(self.rmsd_angstrom).T
+        low, high = _forgiving(*np.asarray(self.rmsd_angstrom).T)
         rmsd = x[..., RMSD, None]
-        fits = (rmsd >= low * (1 - ROUNDING)) & (rmsd <= high * (1 + ROUNDING))
+        fits = (rmsd >= low) & (rmsd <= high)
         return (self._same_specimen(x) & fits).any(axis=-1)
 
     def _detector_fits(self, x: Any) -> Any:
@@ -132,3 +153,9 @@ class TrainedRange:
         symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
         zones = {z.code: z.name for z in ZONE_AXES.values()}
         return ", ".join(f"{symbols[number]} [{zones[code]}]" for number, code in self.specimens)
+
+
+def _forgiving(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Limits widened by ROUNDING, in single precision."""
+    widened = low - ROUNDING * np.abs(low), high + ROUNDING * np.abs(high)
+    return widened[0].astype(np.float32), widened[1].astype(np.float32)

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from ppiscs_jax.types import Scalar
-
-ROUNDING = 1e-6
 
 
 @jax.tree_util.register_dataclass
@@ -38,12 +36,6 @@ class SplineAxis:
         """Where the axis begins and ends."""
         knots = np.asarray(self.knots)
         return float(knots[0]), float(knots[-1])
-
-    def holds(self, x: Float[Array, "*some"]) -> Bool[Array, "*some"]:
-        """Whether the axis reaches so far; rounding is forgiven."""
-        first, last = self.knots[0], self.knots[-1]
-        slack = ROUNDING * (jnp.abs(first) + jnp.abs(last))
-        return (x >= first - slack) & (x <= last + slack)
 
     def near(self, x: Scalar) -> tuple[Int[Array, ""], Float[Array, " near"]]:
         """First coefficient that counts at x, and the weights of the degree + 1 from there on.

@@ -9,7 +9,8 @@ from scipy.optimize import least_squares, lsq_linear
 from ppiscs_jax import InputError
 from ppiscs_jax.inverse.batch import LEAST_DAMPING, _bounded_step, fit_batch
 from ppiscs_jax.inverse.fit import fit
-from ppiscs_jax.inverse.problem import Free, Measured, Problem
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.settings import VECTOR_ORDER
 from tests.inverse.test_fit import STATED, STD, analytic, gaussian, noisy
 

@@ -7,7 +7,8 @@ import pytest
 
 from ppiscs_jax import InputError, Settings
 from ppiscs_jax.inverse.fit import fit
-from ppiscs_jax.inverse.problem import Free, Measured, Problem
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.problem import Free, Problem
 
 STATED = np.array([79, 0, 300, -0.0006, 13.61, 20.78, 45.09, 189.56, 0.090])
 TRUE = np.array([79, 0, 300, 0.0008, 50.0, 21.0, 46.0, 190.0, 0.092])

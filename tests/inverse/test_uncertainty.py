@@ -7,9 +7,11 @@ import pytest
 from scipy import stats
 
 from ppiscs_jax import InputError
+from ppiscs_jax.inverse.coverage import coverage
 from ppiscs_jax.inverse.fit import fit
-from ppiscs_jax.inverse.problem import Free, Measured, Problem
-from ppiscs_jax.inverse.uncertainty import Samples, coverage, laplace, prior_samples, propagate
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.problem import Free, Problem
+from ppiscs_jax.inverse.uncertainty import Samples, laplace, prior_samples, propagate
 from tests.inverse.test_fit import STATED, STD, analytic, gaussian, line, noisy
 
 KEY = jax.random.key(0)

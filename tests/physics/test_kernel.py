@@ -205,7 +205,7 @@ def test_what_the_kernel_does_not_resolve_beside_the_aperture(imagined):
     )
     with pytest.raises(InputError, match="as does the edge of the aperture at 20 mrad"):
         wide.curve(None, 20.5, 200)
-    with pytest.raises(InputError, match="varies at θ = 50 mrad.*more than 2 mrad apart"):
+    with pytest.raises(InputError, match=r"varies at θ = 50 mrad.*more than 2 mrad apart"):
         wide.sensitivity_curve(lambda theta: np.clip((theta - 45) / 10, 0, 1))
     box = wide.sensitivity_curve(lambda theta: (theta > 60).astype(float))
     assert box.ppiscs[0] == pytest.approx(wide.curve(None, 60, 200).ppiscs[0])

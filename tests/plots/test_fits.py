@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError
-from ppiscs_jax.inverse.problem import Measured
+from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.plots.fits import plot_fit, plot_uncertainty
 
 CURVE = np.append(0.1 * np.arange(1.0, 6), np.nan)

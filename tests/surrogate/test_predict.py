@@ -12,6 +12,7 @@ import pytest
 
 from ppiscs_jax import InputError, Settings, load_surrogate, predict, scattering_kernel
 from ppiscs_jax.dataset.kernels import load_kernels
+from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.predict import (
     OutsideTrainedRangeWarning,
     predict_curve,
@@ -63,6 +64,31 @@ def test_rows_outside_are_told_one_by_one():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predict(rows[[0, 2]])
+
+
+@pytest.mark.parametrize("name", ["additive", "densenet"])
+def test_one_judge(name):
+    """At every limit, give or take a few roundings: a full curve, or a refusal; never NaN."""
+    surrogate = load_surrogate(name)
+    # With the smallest aperture, detectors may begin at their lowest limit.
+    gold = np.where(np.arange(9) == 5, 17.5, GOLD)
+    refused = []
+    for field, limits in surrogate.trained_range.limits_of(gold).items():
+        i = VECTOR_ORDER.index(field)
+        # An inner angle at its highest limit, or an outer one at its lowest, makes no detector.
+        ends = {"inner_mrad": limits[:1], "outer_mrad": limits[1:]}.get(field, limits)
+        for limit in ends:
+            for change in (*np.linspace(-3e-6, 3e-6, 9), -1e-12, 1e-12):
+                x = np.where(np.arange(9) == i, limit * (1 + change), gold)
+                try:
+                    curve = predict(x, surrogate=surrogate, outside="raise")
+                except InputError:
+                    refused.append(abs(change))
+                    with pytest.warns(OutsideTrainedRangeWarning):
+                        assert np.isnan(predict(x, surrogate=surrogate)).all()
+                else:
+                    assert np.all(np.isfinite(curve))
+    assert 1e-12 < min(refused) < 2e-6
 
 
 @pytest.mark.parametrize(

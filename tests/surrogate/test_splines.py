@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppiscs_jax.surrogate.splines import SplineAxis, clamped, design_matrix, interpolating_knots
+from ppiscs_jax.surrogate.splines import SplineAxis, design_matrix, interpolating_knots
 
 NODES = np.array([0.0, 1.0, 2.5, 3.0, 5.0, 8.0])
 
@@ -42,11 +42,3 @@ def test_polynomials_are_reproduced_and_differentiated():
     for x in (0.0, 0.3, 1.0, 2.7, 5.0, 7.9, 8.0):
         assert value(x) == pytest.approx(x**2, abs=1e-4)
         assert jax.grad(value)(x) == pytest.approx(2 * x, abs=1e-4)
-
-
-def test_range():
-    """The ends belong to the axis, rounding included; what lies beyond them does not."""
-    axis = SplineAxis(jnp.asarray(clamped(60.0, [100.0], 300.0, 2), jnp.float32), 2)
-    assert axis.ends == (60.0, 300.0)
-    inside = axis.holds(jnp.array([59.9, 60.0, 300.0, 300.0001, 301.0]))
-    assert inside.tolist() == [False, True, True, True, False]

@@ -1,0 +1,119 @@
+"""How often the intervals of fits hold the truth."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+from scipy.special import ndtri
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.inverse.batch import fit_batch
+from ppiscs_jax.inverse.fit import Precision
+from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.posterior import ModelError, model_modes, stack
+from ppiscs_jax.inverse.problem import Problem
+from ppiscs_jax.inverse.uncertainty import importance_sampled, measured_curves, prior_samples
+
+
+class Coverage(NamedTuple):
+    """How often intervals held the truth.
+
+    Attributes:
+        names: of the free numbers.
+        levels: of the intervals, (levels,).
+        fractions: of the cases whose interval held the truth, (levels, k).
+        converged: fraction of the fits.
+        cases: how many there were; the standard error of a fraction f is √(f (1 − f) / cases).
+    """
+
+    names: tuple[str, ...]
+    levels: tuple[float, ...]
+    fractions: Float[np.ndarray, "levels k"]
+    converged: float
+    cases: int
+
+
+def coverage(
+    forward: Forward,
+    problem: Problem,
+    key: PRNGKeyArray,
+    *,
+    standard_error: Any = None,
+    dose_per_angstrom2: Any = None,
+    covariance: Any = None,
+    cases: int = 1000,
+    levels: Sequence[float] = (0.68, 0.95),
+    draws: int | None = None,
+    precision: Precision = "double",
+    model_error: ModelError = True,
+) -> Coverage:
+    """How often the intervals of fits hold the truth.
+
+    Truths are drawn from the problem's prior, curves from the forward model, with its own error
+    and with noise of a standard error [Å²] or a dose [e⁻/Å²], one number or one for each
+    thickness, or of a covariance [Å⁴]; and all are fitted in one call.
+
+    Args:
+        forward, problem, precision, model_error: as in `fit`.
+        key: of truths, noise and draws.
+        standard_error, dose_per_angstrom2, covariance: as in `Measured`, one of them at least.
+        cases: how many truths.
+        levels: of the intervals.
+        draws: None for intervals of estimate ± z · standard error, which hold for Gaussian priors;
+            else for central intervals of so many draws by `laplace`, which hold for bounds too.
+
+    Raises:
+        InputError: no noise is given, or what is given is none.
+    """
+    if standard_error is None and dose_per_angstrom2 is None and covariance is None:
+        raise InputError("standard_error, dose_per_angstrom2, covariance: give one of them")
+    of_truth, of_noise, of_draws = jax.random.split(key, 3)
+    truth = prior_samples(problem, of_truth, cases)
+    exact = measured_curves(forward, problem, truth)
+    modes = model_modes(forward, model_error, problem)
+    correlated = [modes] if modes.size else []
+    if covariance is not None:
+        correlated.append(np.linalg.cholesky(np.asarray(covariance, float)).T)
+    for i, own in enumerate(correlated):
+        drawn = jax.random.normal(jax.random.fold_in(of_noise, i), (cases, len(own)))
+        exact = exact + np.asarray(drawn, float) @ own
+    if standard_error is None and dose_per_angstrom2 is None:
+        values = exact
+    elif dose_per_angstrom2 is None:
+        noise = np.asarray(jax.random.normal(of_noise, exact.shape), float)
+        values = exact + np.asarray(standard_error) * noise
+    else:
+        dose = np.broadcast_to(dose_per_angstrom2, exact.shape[1:])
+        counts = jax.random.poisson(of_noise, np.nan_to_num(dose * exact))
+        values = np.where(np.isnan(exact), np.nan, np.asarray(counts) / dose)
+    measured = [
+        Measured(y, standard_error, dose_per_angstrom2, covariance=covariance) for y in values
+    ]
+    fits = fit_batch(forward, problem, measured, precision=precision, model_error=model_error)
+    if draws is None:
+        z = ndtri(0.5 + np.asarray(levels)[:, None, None] / 2)
+        held = np.abs(fits.estimates - truth.values) <= z * fits.standard_errors
+    else:
+        held = np.empty((len(levels), *truth.values.shape), bool)
+        with jax.enable_x64(precision == "double"):
+            layout, stacked = stack(forward, problem, measured, model_error)
+            for i, own in enumerate(jax.random.split(of_draws, cases)):
+                samples = importance_sampled(
+                    forward,
+                    layout,
+                    jax.tree.map(lambda a, i=i: a[i], stacked),
+                    problem.names,
+                    fits.estimates[i],
+                    fits.covariance[i],
+                    own,
+                    draws,
+                )
+                for level, of_level in zip(levels, held, strict=True):
+                    low, high = samples.interval(level)
+                    of_level[i] = (truth.values[i] >= low) & (truth.values[i] <= high)
+    return Coverage(
+        problem.names, tuple(levels), held.mean(axis=1), float(fits.converged.mean()), cases
+    )

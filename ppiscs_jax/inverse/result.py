@@ -1,0 +1,213 @@
+"""What a fit says: estimates, their covariance, and which numbers the curve determines."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import chi2
+
+from ppiscs_jax.inverse.posterior import Case, Layout
+from ppiscs_jax.inverse.problem import LIMITS, Problem
+from ppiscs_jax.inverse.refine import LEAST_ERROR, Refined
+from ppiscs_jax.settings import Settings
+
+UNEXPLAINED = 1e-3
+"""A p-value below this: the model does not explain the curve."""
+
+UNTOLD = 0.9
+"""Posterior over prior width above which the data do not tell a number."""
+
+AT_BOUND = 1e-3
+"""A number this near to a bound, in parts of the range, is at it."""
+
+
+class Parameter(NamedTuple):
+    """What became of one number: a row of the identifiability table.
+
+    Attributes:
+        name, unit: of the number.
+        stated, estimate: before and after.
+        prior_width, standard_error: standard deviations before and after.
+        at_bound: whether the estimate is at a bound, where its standard error is only a guide.
+        verdict: "identified"; "not told by the data" (posterior as wide as prior); or "not
+            identifiable: PPISCS does not depend on it".
+        partner, correlation: the number it is most correlated with, and how much.
+    """
+
+    name: str
+    unit: str
+    stated: float
+    estimate: float
+    prior_width: float
+    standard_error: float
+    at_bound: bool
+    verdict: str
+    partner: str | None
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a measured curve says about the microscope.
+
+    Attributes:
+        problem: what was asked.
+        parameters: the identifiability table, by name.
+        estimates: of the free numbers, in the order of `problem.names`, shape (k,).
+        covariance: of the posterior around them, priors included, shape (k, k). Bounds alone
+            count as a prior of variance (high − low)² / 12.
+        numbers: all numbers with the estimates, in the order of `NUMBERS`, shape (11,).
+        curve: predicted at the estimates, gain and offset included [Å²], shape (n,).
+        residuals: measured − curve [Å²], shape (n,), NaN in gaps.
+        cost: what was minimised: half the sum of squared `posterior.residuals` (where errors are
+            not known, as if they were 0.1 % of the largest value), or Σ |measured − curve| [Å²].
+        evaluations: of the forward model's curve, Jacobians apart.
+        success: whether the method converged.
+        message: why it stopped, and what to beware of.
+        chi_squared, dof, p_value: of data and priors; NaN where errors are not known. With a
+            dose χ² is the deviance, whose p-value needs more than a few counts a thickness.
+    """
+
+    problem: Problem
+    parameters: dict[str, Parameter]
+    estimates: Float[np.ndarray, " k"]
+    covariance: Float[np.ndarray, "k k"]
+    numbers: Float[np.ndarray, " 11"]
+    curve: Float[np.ndarray, " n"]
+    residuals: Float[np.ndarray, " n"]
+    cost: float
+    evaluations: int
+    success: bool
+    message: str
+    chi_squared: float
+    dof: int
+    p_value: float
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as estimated."""
+        return Settings.from_vector(self.numbers[:9])
+
+    @property
+    def standard_errors(self) -> Float[np.ndarray, " k"]:
+        """Of the estimates, in the order of `problem.names`."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def explained(self) -> bool | None:
+        """Whether the model explains the curve (p ≥ 0.001); None where errors are not known."""
+        return None if np.isnan(self.p_value) else bool(self.p_value >= UNEXPLAINED)
+
+
+class Statistics(NamedTuple):
+    """What residuals and their Jacobian at estimates say; one row a curve.
+
+    Attributes:
+        covariance: of the posterior, (curves, k, k).
+        chi_squared, dof, p_value: of data and priors, (curves,); χ² and p NaN where errors are
+            not known.
+        at_bound: which estimates are at a bound, (curves, k).
+        without_effect: numbers that the curve does not depend on, (curves, k).
+    """
+
+    covariance: Float[np.ndarray, "curves k k"]
+    chi_squared: Float[np.ndarray, " curves"]
+    dof: Int[np.ndarray, " curves"]
+    p_value: Float[np.ndarray, " curves"]
+    at_bound: Bool[np.ndarray, "curves k"]
+    without_effect: Bool[np.ndarray, "curves k"]
+
+
+def statistics(
+    layout: Layout,
+    cases: Case,
+    estimates: Float[np.ndarray, "curves k"],
+    residual: Float[np.ndarray, "curves n_plus_k"],
+    jacobian: Float[np.ndarray, "curves n_plus_k k"],
+    refined: Refined | None = None,
+    first: Float[np.ndarray, "curves n_plus_k"] | None = None,
+) -> Statistics:
+    """Statistics of fits from residuals and their Jacobian; double precision, on the host.
+
+    Where a second stage refined the cases, they are its cases, and `first` are the residuals of
+    the cases before at the same estimates.
+    """
+    low, high, precision, width, scale = (
+        np.asarray(a, float)
+        for a in (cases.low, cases.high, cases.prior_precision, cases.prior_width, cases.scale)
+    )
+    n = scale.shape[1]
+    slopes = np.asarray(jacobian, float)[:, :n] * width[:, None]
+    without_effect = np.all(slopes == 0, axis=1)
+    at_bound = np.minimum(estimates - low, high - estimates) <= AT_BOUND * (high - low)
+    told = ~at_bound & (~without_effect | (precision > 0))
+    points = np.sum(scale > 0, axis=1) + np.sum(precision > 0, axis=1)
+    dof = points - np.sum(told, axis=1)
+    squares = np.sum(np.asarray(residual, float) ** 2, axis=1)
+    if layout.errors_known:
+        p_value = np.where(dof > 0, chi2.sf(squares, np.maximum(dof, 1)), np.nan)
+    elif refined:
+        # Errors that are estimated from the residuals explain them.
+        squares = p_value = np.full(len(squares), np.nan)
+    else:
+        error = np.where(dof > 0, np.sqrt(squares / np.maximum(dof, 1)), np.inf)
+        slopes /= np.maximum(error, LEAST_ERROR)[:, None, None]
+        squares = p_value = np.full(len(squares), np.nan)
+    if refined and first is not None:
+        priors = np.sum(precision > 0, axis=1)
+        for i, projection in enumerate(refined.projections):
+            if projection is None:
+                continue
+            combinations = projection.whitening.left.shape[1]
+            there = scale[i] > 0
+            squares[i], dof[i], p_value[i] = projection.goodness(
+                np.asarray(first, float)[i, :n][there],
+                float(squares[i]),
+                int(combinations + priors[i]),
+                int(np.sum(told[i])),
+            )
+    information = np.swapaxes(slopes, 1, 2) @ slopes + np.eye(slopes.shape[2])
+    covariance = width[:, :, None] * np.linalg.inv(information) * width[:, None, :]
+    return Statistics(covariance, squares, dof, p_value, at_bound, without_effect)
+
+
+def table(problem: Problem, estimates: np.ndarray, found: Statistics) -> dict[str, Parameter]:
+    """The identifiability table."""
+    errors = np.sqrt(np.diag(found.covariance))
+    correlations = found.covariance / np.outer(errors, errors)
+    rows = {}
+    for i, name in enumerate(problem.names):
+        prior = problem.prior_width[i]
+        others = np.where(np.arange(len(errors)) == i, 0, np.abs(correlations[i]))
+        partner = int(np.argmax(others))
+        if found.without_effect[i]:
+            verdict = "not identifiable: PPISCS does not depend on it"
+        else:
+            verdict = "not told by the data" if errors[i] > UNTOLD * prior else "identified"
+        rows[name] = Parameter(
+            name=name,
+            unit=LIMITS[name][2],
+            stated=float(problem.stated[i]),
+            estimate=float(estimates[i]),
+            prior_width=float(prior),
+            standard_error=float(errors[i]),
+            at_bound=bool(found.at_bound[i]),
+            verdict=verdict,
+            partner=problem.names[partner] if others[partner] > 0 else None,
+            correlation=float(correlations[i, partner]) if others[partner] > 0 else 0.0,
+        )
+    return rows
+
+
+def cautions(result: Fit) -> list[str]:
+    """What to beware of in a fit."""
+    table = result.parameters.values()
+    warnings = [f"{p.name} {p.verdict}" for p in table if p.verdict != "identified"]
+    warnings += [f"{p.name} at its bound, {p.estimate:g} {p.unit}" for p in table if p.at_bound]
+    if result.explained is False:
+        warnings.append(
+            f"the model does not explain the curve: χ² = {result.chi_squared:.4g} with "
+            f"{result.dof} degrees of freedom, p = {result.p_value:.1g}"
+        )
+    return warnings
