@@ -17,6 +17,7 @@ from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import Case, Layout, ModelError, in_groups, residuals, stack
 from ppiscs_jax.inverse.problem import Problem
+from ppiscs_jax.inverse.refine import refine
 from ppiscs_jax.inverse.result import statistics
 
 TOLERANCE = 1e-6

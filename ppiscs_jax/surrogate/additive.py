@@ -7,6 +7,7 @@ detectors, differences of two angles, are additive and positive, and aberrations
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
 import jax
@@ -25,7 +26,7 @@ Inputs = Float[Array, " 9"]
 EXACT = jax.lax.Precision.HIGHEST
 """GPUs would round products to three digits: detectors are differences of larger numbers."""
 
-NOISE = 2.5e-3
+NOISE = 2.75e-3
 REFERENCE_WIDTH_MRAD, WIDTH_POWER = 40.0, -0.5
 REFERENCE_APERTURE_MRAD, APERTURE_POWER = 25.0, -0.45
 CURVE_POWER = 0.82
@@ -35,6 +36,12 @@ width, the aperture, and the curve over its maximum."""
 VOLTAGE_GAP = 0.03
 """Relative error in the middle between two voltages, over their logarithms' difference cubed; from
 simulations at 70, 90 and 250 kV (experiments/fresh_check, between_voltages.npz)."""
+
+
+CORRELATION_LENGTH, MODES = 1.3, 8
+"""Errors at thicknesses n and m are correlated like exp(−|ln n − ln m| / CORRELATION_LENGTH), as
+those of 46 simulations are that were not trained on (experiments/fresh_check); of that, the
+smoothest MODES components are kept."""
 
 
 REFERENCE_KV = 120.0
@@ -161,7 +168,7 @@ class AdditiveModel:
 
         NOISE at the reference's aperture and width, more for less thickness, as the batches of
         the simulations have it on average; calibrated on simulations that were not trained on.
-        Errors at different thicknesses are strongly correlated.
+        Errors at different thicknesses are strongly correlated: see `error_modes`.
         """
         x = jnp.asarray(x)
         curve = self.curve(x)
@@ -170,6 +177,23 @@ class AdditiveModel:
         of_aperture = (x[5] / REFERENCE_APERTURE_MRAD) ** APERTURE_POWER
         noise = NOISE * of_width * of_aperture * largest * (curve / largest) ** CURVE_POWER
         return jnp.hypot(noise, self._between_voltages(x[2]) * curve)
+
+    @jax.jit
+    def error_modes(self, x: Inputs) -> Float[Array, "modes n"]:
+        """What the error of `curve` is made of [Å²]: modes, smooth along thickness.
+
+        The sum of their outer products is the covariance of the errors at all thicknesses, the
+        sum of their squares that of `standard_error`. Fits add it to the errors of a measured
+        curve.
+        """
+        error = self.standard_error(x)
+        return jnp.asarray(_correlated_modes(len(error)), error.dtype) * error
+
+    @jax.jit
+    def covariance(self, x: Inputs) -> Float[Array, "n n"]:
+        """Covariance of the errors of `curve` at all thicknesses [Å⁴], of rank MODES."""
+        modes = self.error_modes(x)
+        return jnp.matmul(modes.T, modes, precision=EXACT)
 
     def _between_voltages(self, voltage_kv: Scalar) -> Float[Array, ""]:
         """Relative error of interpolating between voltages that were simulated."""
@@ -233,6 +257,16 @@ class AdditiveModel:
         trained = self.trained_range
         inside = trained.holds_specimen(x) & trained.holds_angles(angles_mrad)
         return jnp.where(inside & (atoms <= self.thickest[group]), curves, jnp.nan)
+
+
+@cache
+def _correlated_modes(n: int) -> np.ndarray:
+    """Modes of errors of unit variance at 1, 2, … n atoms, (MODES, n)."""
+    along = np.log(np.arange(1, n + 1))
+    correlation = np.exp(-np.abs(along[:, None] - along) / CORRELATION_LENGTH)
+    power, vectors = np.linalg.eigh(correlation)
+    modes = (vectors * np.sqrt(np.maximum(power, 0)))[:, ::-1][:, :MODES].T
+    return modes / np.sqrt(np.sum(modes**2, axis=0))
 
 
 def trained_range(

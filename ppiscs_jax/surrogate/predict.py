@@ -149,12 +149,13 @@ def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None)
     """
     model = load_surrogate() if surrogate is None else surrogate
     curve = predict(settings, surrogate=model, outside="raise")
-    error = np.asarray(model.standard_error(settings.to_vector().astype(np.float32)))
+    modes = np.asarray(model.error_modes(settings.to_vector().astype(np.float32)), float)
     known = np.isfinite(curve)
     return Curve(
         n_atoms=np.flatnonzero(known) + 1,
         ppiscs=curve[known].astype(float),
-        standard_error=error[known].astype(float),
+        standard_error=np.sqrt(np.sum(modes[:, known] ** 2, axis=0)),
+        error_modes=modes[:, known],
         settings=settings,
         seed=0,
         waves=0,
