@@ -16,7 +16,7 @@ curve: $(VENV)/.synced-run
 		--out output/au110_300kv.csv --plot output/au110_300kv.png
 
 test: $(VENV)/.synced-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.synced-dev
 	$(BIN)/python -m pytest -m slow

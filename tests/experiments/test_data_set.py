@@ -1,5 +1,7 @@
 """The committed part of the data set is whole, and as its config says."""
 
+import pytest
+
 from experiments.common import ROOT
 from experiments.dataset import card
 from ppiscs_jax.config import load_config
@@ -10,6 +12,7 @@ from ppiscs_jax.dataset.kernels import read_kernels
 FOLDER = ROOT / "experiments" / "dataset"
 
 
+@pytest.mark.slow
 def test_committed_kernels():
     """All nodes of the wider campaign are there, each from its own seed.
 
@@ -30,6 +33,7 @@ def test_committed_kernels():
     assert dict(found) == seeds
 
 
+@pytest.mark.slow
 def test_card(tmp_path):
     """Tables of one specimen: a row a voltage; without a campaign's log nothing is said of cost."""
     kernels = tmp_path / "kernels"

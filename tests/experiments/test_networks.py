@@ -57,6 +57,7 @@ def network(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_ablation(run):
     """Each architecture once; parameters by hand: 9·4 + 4, 4·4 + 4, then 8 or 4 inputs to 61."""
     config = f"""
@@ -75,6 +76,7 @@ growth_of_layers = 4
     assert (out / "ablation.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_transfer(run, network):
     """Two starts, two amounts of data: four different errors, each at its only checkpoint."""
     config = f"""
@@ -105,6 +107,7 @@ tenth_rmsd_angstrom = [0.1125]
     assert "tenth_voltages_kv = [60.0, 250.0]: must be among" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_architectures(run, network):
     """The additive model is additive and blind to aberrations; the network is neither."""
     config = f"""
@@ -143,6 +146,7 @@ def test_data_ranges(run):
     assert result["ratio_of_maxima"] > 100
 
 
+@pytest.mark.slow
 def test_fit_speed(run):
     """Exact curves are fitted to rounding: Σ |difference| far below a curve's 10 Å² or so."""
     text = (ROOT / "experiments/fit_speed/config.toml").read_text(encoding="utf-8")
@@ -166,6 +170,7 @@ class PPISCS:
 """
 
 
+@pytest.mark.slow
 def test_fit_speed_with_a_peer(run, tmp_path, monkeypatch):
     """A stand-in for rt_ppiscs, with a small network: Nelder–Mead never beats its gradients."""
     package = tmp_path / "peer" / "rt_ppiscs"

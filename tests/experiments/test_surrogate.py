@@ -74,6 +74,7 @@ def test_surrogate_errors(checks, tmp_path):
     assert (out / "errors.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_speed(tmp_path):
     """Times of everything that is there; with one thread a prediction takes no second."""
     config = config_of("speed", tmp_path, rounds=1, batches=[1, 8], cold_starts=1)

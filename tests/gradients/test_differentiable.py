@@ -37,13 +37,18 @@ def numbers(settings=SETTINGS, mistilt=(1.3, -2.0)):
 
 
 @pytest.mark.parametrize(
-    "settings", [SETTINGS, Settings("Al", "100", 80.0, 25.0, 40.0, 120.0, 0.1)], ids=["Au", "Al"]
+    "settings",
+    [
+        pytest.param(SETTINGS, marks=pytest.mark.slow),
+        Settings("Al", "100", 80.0, 25.0, 40.0, 120.0, 0.1),
+    ],
+    ids=["Au", "Al"],
 )
 def test_autodiff_equals_central_differences(settings):
     """Float64, the same random numbers, smooth edges: relative 1e-5 for every parameter.
 
     Central differences of relative step h = 1e-4 err by h² f‴ x² / 6 f′, 6e-7 at worst here;
-    autodiff by rounding. The issue that asked for this allows 1e-3.
+    autodiff by rounding.
     """
     with jax.enable_x64(True):
         x = jnp.asarray(numbers(settings))
@@ -57,6 +62,7 @@ def test_autodiff_equals_central_differences(settings):
             np.testing.assert_allclose(jacobian[:, i], difference, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_float32_gradients_follow_float64():
     """The hot path's float32 gradients, same crystal: within 1 % of each parameter's largest.
 
@@ -70,6 +76,7 @@ def test_float32_gradients_follow_float64():
     assert np.all(np.abs(single - double).max(axis=0) < 0.01 * np.abs(double).max(axis=0))
 
 
+@pytest.mark.slow
 def test_memory_grows_like_the_square_root():
     """Temporary memory of a reverse-mode gradient: sixteen times the slices, at most five times.
 

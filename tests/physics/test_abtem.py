@@ -56,7 +56,7 @@ def build(atoms, dz, *pixels):
     )
 
 
-@pytest.fixture(scope="module", params=["Al", "Au"])
+@pytest.fixture(scope="module", params=[pytest.param("Al", marks=pytest.mark.slow), "Au"])
 def crystal(request):
     settings = Settings(request.param, "100", 200.0, 20.0, 60.0, 200.0, 0.08)
     return settings, make_grid("100", settings.element_data.lattice_angstrom, 14.0)

@@ -71,6 +71,7 @@ def test_doubling_the_band_limit(symbol, zone, kv, rmsd, n_atoms, outer):
         assert np.abs(coarse[:, 20:25] / fine[:, 20:25] - 1).max() < 0.01
 
 
+@pytest.mark.slow
 def test_doubling_the_band_limit_thin():
     """The same in a minute of CI: gold at 80 kV, 10 atoms."""
     settings = Settings("Au", "100", 80.0, 35.5, 60.0, 250.0, 0.12)
@@ -131,6 +132,7 @@ def test_wedge_lies_between_mirrors(zone):
     assert np.abs(elsewhere - one).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_mistilt_is_a_moved_axis():
     """A mistilt by any direction related by symmetry gives the same curve; a large one does not.
 

@@ -47,6 +47,7 @@ def thin_curve(*, core_correction):
     return area * np.mean(batches, axis=0), area * np.std(batches, axis=0, ddof=1) / np.sqrt(24)
 
 
+@pytest.mark.slow
 def test_paper_grid_without_correction_meets_the_network():
     """Full Nyquist of 15.7 Å⁻¹, no core correction: 1.5 % at n = 1, 5 % up to n = 10.
 
@@ -59,6 +60,7 @@ def test_paper_grid_without_correction_meets_the_network():
     np.testing.assert_allclose(value, PUBLISHED, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_converged_values_lie_below_it():
     """On the same grid with core correction the thin crystal scatters 10–11 % less.
 

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[3] / "shared" / "data" / "reference"
 FILES = sorted(FOLDER.glob("*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FILES, reason=f"no reference curves in {FOLDER}")
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_reference_curves(path):

@@ -99,6 +99,7 @@ def test_scan_equals_tilt_average(tilt_average, c10, c30, spread):
         assert np.all(combined < 0.03 * value)
 
 
+@pytest.mark.slow
 def test_aberrations_are_sampling_noise():
     """On the same crystals, the spread over C10 and C30 shrinks as configurations grow.
 

@@ -14,6 +14,7 @@ from ppiscs_jax.sampling import simulation_grid
 COPPER = Settings("Cu", "100", 100.0, 20.0, 60.0, 200.0, 0.1)
 
 
+@pytest.mark.slow
 def test_intervals_cover():
     """Over 200 seeds, 68 % and 95 % intervals (Student's t, 15 degrees of freedom) cover.
 
@@ -40,6 +41,7 @@ def test_intervals_cover():
         np.testing.assert_allclose(covered, level, atol=allowed)
 
 
+@pytest.mark.slow
 def test_intervals_cover_when_stopping():
     """The same at a target that takes several rounds: stopping does not bias the error.
 

@@ -108,6 +108,7 @@ def test_divergence_is_told(tmp_path):
         train(wild, made_up_table(), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_transfer(trained, tmp_path):
     """From given weights, which are left as they are, tested on all of another table.
 
@@ -133,6 +134,7 @@ def test_transfer(trained, tmp_path):
         train(wider, table, tmp_path / "wider", start=start)
 
 
+@pytest.mark.slow
 def test_a_constraint_of_no_weight(tmp_path):
     """It is not computed; held-out cells still tell it. Other terms: test_densenet.py."""
     weights = Weights(l1n=0.1, l2n=0.01, l1log=16.0, constraint=0)
