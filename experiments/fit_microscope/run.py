@@ -166,7 +166,7 @@ def show(rows: list[dict[str, Any]], covered: list[dict[str, Any]]) -> None:
             f"{row['estimate']:.5g}",
             f"{row['standard_error']:.2g}",
             f"{row['off_by_standard_errors']:+.2f}",
-            row["verdict"].partition(":")[0] + (", at its bound" if row["at_bound"] else ""),
+            row["verdict"].partition(":")[0],
         )
     console = wide_console()
     console.print(table)

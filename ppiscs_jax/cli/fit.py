@@ -218,7 +218,7 @@ def _print_fit(result: "Fit", console: Console) -> None:
             p.name,
             p.unit,
             f"{p.stated:.6g}",
-            with_error(p.estimate, p.standard_error) + (" (at its bound)" if p.at_bound else ""),
+            with_error(p.estimate, p.standard_error),
             f"{p.prior_width:.3g}",
             p.verdict,
             f"{p.partner} ({p.correlation:+.2f})" if p.partner else "",

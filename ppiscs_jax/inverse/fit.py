@@ -23,7 +23,7 @@ from ppiscs_jax.inverse.posterior import (
 )
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.refine import Refined, refine
-from ppiscs_jax.inverse.result import Fit, Statistics, cautions, statistics, table
+from ppiscs_jax.inverse.result import Fit, Limits, Statistics, cautions, statistics, table
 
 Method = Literal["trf", "nelder-mead"]
 Cost = Literal["likelihood", "absolute"]
@@ -197,7 +197,7 @@ def _described(
     rows = (estimates[None], residual[None], jacobian[None])
     of_all = statistics(layout, cases, *rows, refined, first[None])
     found = Statistics(*(a[0] for a in of_all))
-    parameters = table(problem, estimates, found)
+    parameters = table(problem, estimates, found, _limits(forward, problem))
     numbers = problem.numbers
     numbers[list(layout.free)] = estimates
     differences = np.where(case.scale > 0, case.values, np.nan) - curve
@@ -220,3 +220,9 @@ def _described(
         p_value=float(found.p_value),
     )
     return replace(result, message="; ".join([result.message, *cautions(result)]))
+
+
+def _limits(forward: Forward, problem: Problem) -> Limits:
+    """The range that a surrogate was trained for, if the forward model is one's."""
+    trained = getattr(getattr(forward, "__self__", None), "trained_range", None)
+    return trained.limits_of(problem.x) if trained else {}

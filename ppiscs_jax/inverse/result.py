@@ -1,5 +1,6 @@
 """What a fit says: estimates, their covariance, and which numbers the curve determines."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,11 +16,19 @@ from ppiscs_jax.settings import Settings
 UNEXPLAINED = 1e-3
 """A p-value below this: the model does not explain the curve."""
 
-UNTOLD = 0.9
-"""Posterior over prior width above which the data do not tell a number."""
+UNCONSTRAINED, WEAKLY_CONSTRAINED = 0.9, 0.5
+"""Posterior over prior width from which a number counts as unconstrained, or as weakly constrained
+by the data."""
+
+INSEPARABLE = 0.99
+"""Correlation from which two numbers are constrained only together."""
 
 AT_BOUND = 1e-3
 """A number this near to a bound, in parts of the range, is at it."""
+
+
+Limits = Mapping[str, tuple[float, float]]
+"""Smallest and largest value by name."""
 
 
 class Parameter(NamedTuple):
@@ -30,8 +39,9 @@ class Parameter(NamedTuple):
         stated, estimate: before and after.
         prior_width, standard_error: standard deviations before and after.
         at_bound: whether the estimate is at a bound, where its standard error is only a guide.
-        verdict: "identified"; "not told by the data" (posterior as wide as prior); or "not
-            identifiable: PPISCS does not depend on it".
+        verdict: "identified"; or why it is not: PPISCS does not depend on it, it is at a bound,
+            it is unconstrained or only weakly constrained by the data (its posterior is hardly
+            narrower than its prior), or it is constrained only together with another number.
         partner, correlation: the number it is most correlated with, and how much.
     """
 
@@ -172,8 +182,10 @@ def statistics(
     return Statistics(covariance, squares, dof, p_value, at_bound, without_effect)
 
 
-def table(problem: Problem, estimates: np.ndarray, found: Statistics) -> dict[str, Parameter]:
-    """The identifiability table."""
+def table(
+    problem: Problem, estimates: np.ndarray, found: Statistics, limits: Limits
+) -> dict[str, Parameter]:
+    """The identifiability table; `limits` are those of the forward model, where it has any."""
     errors = np.sqrt(np.diag(found.covariance))
     correlations = found.covariance / np.outer(errors, errors)
     rows = {}
@@ -183,8 +195,16 @@ def table(problem: Problem, estimates: np.ndarray, found: Statistics) -> dict[st
         partner = int(np.argmax(others))
         if found.without_effect[i]:
             verdict = "not identifiable: PPISCS does not depend on it"
+        elif found.at_bound[i]:
+            verdict = _of_bound(problem, name, float(estimates[i]), limits)
+        elif errors[i] > UNCONSTRAINED * prior:
+            verdict = "unconstrained by the data"
+        elif errors[i] > WEAKLY_CONSTRAINED * prior:
+            verdict = "weakly constrained by the data"
+        elif others[partner] > INSEPARABLE:
+            verdict = f"constrained only together with {problem.names[partner]}"
         else:
-            verdict = "not told by the data" if errors[i] > UNTOLD * prior else "identified"
+            verdict = "identified"
         rows[name] = Parameter(
             name=name,
             unit=LIMITS[name][2],
@@ -200,11 +220,22 @@ def table(problem: Problem, estimates: np.ndarray, found: Statistics) -> dict[st
     return rows
 
 
+def _of_bound(problem: Problem, name: str, estimate: float, limits: Limits) -> str:
+    """The verdict on a number at one of its bounds."""
+    free = problem.free[name]
+    side = int(abs(free.high - estimate) < abs(estimate - free.low))
+    bound = (free.low, free.high)[side]
+    text = f"at its {('lower', 'upper')[side]} bound, {bound:g} {LIMITS[name][2]}".rstrip()
+    limit = limits.get(name, (np.nan, np.nan))[side]
+    if abs(bound - limit) <= AT_BOUND * (free.high - free.low):
+        return f"{text}, the limit of the forward model's range"
+    return text
+
+
 def cautions(result: Fit) -> list[str]:
     """What to beware of in a fit."""
     table = result.parameters.values()
     warnings = [f"{p.name} {p.verdict}" for p in table if p.verdict != "identified"]
-    warnings += [f"{p.name} at its bound, {p.estimate:g} {p.unit}" for p in table if p.at_bound]
     if result.explained is False:
         warnings.append(
             f"the model does not explain the curve: χ² = {result.chi_squared:.4g} with "

@@ -25,7 +25,7 @@ def test_fit_microscope(tmp_path):
             assert row["verdict"].startswith("not identifiable")
             assert row["estimate"] == row["start"]
         elif number == "outer_mrad":
-            assert row["verdict"] == "not told by the data"
+            assert row["verdict"] == "unconstrained by the data"
         else:
             assert row["verdict"] == "identified"
             assert abs(row["off_by_standard_errors"]) < 4
