@@ -1,21 +1,33 @@
-"""Thousands of fits in one call: bounded Levenberg–Marquardt, all curves side by side in JAX."""
+"""Thousands of fits in one call, all curves side by side in JAX.
+
+By bounded Levenberg–Marquardt, or by the Nelder–Mead method of `simplex`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from scipy.stats.qmc import Halton
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.inverse.fit import Precision, statistics
 from ppiscs_jax.inverse.forward import Forward
-from ppiscs_jax.inverse.posterior import Case, Layout, in_groups, residuals, stack
+from ppiscs_jax.inverse.posterior import (
+    Case,
+    Cost,
+    Layout,
+    cost_problems,
+    in_groups,
+    residuals,
+    stack,
+)
 from ppiscs_jax.inverse.problem import Measured, Problem
+from ppiscs_jax.inverse.simplex import simplex_fits
 
 TOLERANCE = 1e-6
 """A fit has converged when a step promises less of the cost than this part of (1 + cost)."""
@@ -25,6 +37,11 @@ PASSES = 8
 
 LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e12
 """Beyond the largest damping single precision shows no way down."""
+
+FIRST_EDGE = 0.25
+"""Length of the first simplex's edges, in parts of the range between the bounds."""
+
+BatchMethod = Literal["levenberg-marquardt", "nelder-mead"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +53,8 @@ class BatchFit:
         estimates: shape (curves, k).
         covariance: of the posteriors, shape (curves, k, k), as in `Fit`.
         converged: shape (curves,).
-        iterations: shape (curves,).
-        cost: half the sum of squared `posterior.residuals`, shape (curves,).
+        iterations: shape (curves,). Those of Nelder–Mead are evaluations of the cost.
+        cost: what was minimised, as in `Fit`, shape (curves,).
         chi_squared, dof, p_value: as in `Fit`, shape (curves,).
         at_bound: which estimates are at a bound, shape (curves, k).
         without_effect: numbers that the curve does not depend on, shape (curves, k): they are as
@@ -67,55 +84,67 @@ def fit_batch(
     problems: Problem | Sequence[Problem],
     measured: Sequence[Measured],
     *,
+    method: BatchMethod = "levenberg-marquardt",
+    cost: Cost = "likelihood",
     starts: int = 1,
-    max_iterations: int = 100,
+    max_iterations: int | None = None,
     precision: Precision = "double",
     at_once: int = 64,
 ) -> BatchFit:
-    """Fit many measured curves by the same bounded least squares as `fit`.
-
-    Levenberg–Marquardt steps in units of the prior's widths; numbers that a step would carry out
-    of the box stop at its side, and the others follow.
+    """Fit many measured curves, each as `fit` does.
 
     Args:
         forward: the forward model. Compiled once: pass the same function again, not a new one.
         problems: one for all curves, or one for each, all with the same free numbers.
         measured: the curves, all with standard errors, or all with doses, or all without.
+        method: "levenberg-marquardt", bounded least squares: steps are in units of the prior's
+            widths, and numbers that a step would carry out of the box stop at its side. Or
+            "nelder-mead", the simplex of the paper (§3.3), restarted where it has converged until
+            this no longer lowers the cost: see `simplex.advance`.
+        cost: as in `fit`; "absolute" needs Nelder–Mead.
         starts: fits of each curve, of which the best is kept: the first from what is stated, the
             others from Halton's points between the bounds.
-        max_iterations: of each fit.
+        max_iterations: of each fit; None for 100, or for 400 evaluations a free number with
+            Nelder–Mead.
         precision: as in `fit`.
         at_once: curves worked on side by side, as long as the slowest takes; a GPU likes more.
 
     Raises:
         InputError: naming all curves and settings that do not fit together, before any fit.
     """
+    each = [problems] if isinstance(problems, Problem) else problems
     complaints = [
+        choice_problem("method", method, ("levenberg-marquardt", "nelder-mead")),
+        *cost_problems(cost, method, each),
         range_problem("starts", starts, 1, 10**4, "", whole=True),
-        range_problem("max_iterations", max_iterations, 1, 10**6, "", whole=True),
         range_problem("at_once", at_once, 1, 10**6, "", whole=True),
         choice_problem("precision", precision, ("double", "single")),
     ]
+    if max_iterations is not None:
+        complaints.append(range_problem("max_iterations", max_iterations, 1, 10**6, "", whole=True))
     if any(complaints):
         raise InputError(c for c in complaints if c)
     with jax.enable_x64(precision == "double"):
         layout, cases = stack(forward, problems, measured)
         rows = jax.tree.map(lambda a: np.repeat(a, starts, axis=0), cases)
-        found = in_groups(
-            partial(_solve, forward, layout, max_iterations),
-            (rows, _starts(cases, starts)),
-            at_once,
+        found = solve(
+            forward,
+            layout,
+            rows,
+            _starts(cases, starts),
+            method=method,
+            cost=cost,
+            max_iterations=max_iterations,
+            at_once=at_once,
         )
-    costs = np.sum(np.asarray(found.best.residual, float) ** 2, axis=1).reshape(-1, starts) / 2
-    costs = np.where(np.isnan(costs), np.inf, costs)
+    costs = np.nan_to_num(np.asarray(found.cost, float), nan=np.inf).reshape(-1, starts)
     winners = np.argmin(costs, axis=1) + starts * np.arange(len(costs))
     found = jax.tree.map(lambda a: a[winners], found)
     found_at, residual, slopes = (np.asarray(a, float) for a in found.best)
     jacobian = slopes / cases.prior_width[:, None, :]
     told = statistics(layout, cases, found_at, residual, jacobian)
-    names = (problems if isinstance(problems, Problem) else problems[0]).names
     return BatchFit(
-        names=names,
+        names=each[0].names,
         estimates=np.where(told.without_effect, cases.stated, found_at),
         converged=found.converged,
         iterations=found.iterations,
@@ -132,7 +161,7 @@ def _starts(cases: Case, starts: int) -> Float[np.ndarray, "starts_of_curves k"]
     return between.reshape(-1, points.shape[1])
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """Residuals at some free numbers, and their slopes in units of the prior's widths."""
 
     free: Float[Array, " k"]
@@ -140,20 +169,84 @@ class _Point(NamedTuple):
     jacobian: Float[Array, "n_plus_k k"]
 
 
-class _State(NamedTuple):
-    """Where one fit is."""
+class Solution(NamedTuple):
+    """Where fits ended, one row a fit."""
 
-    best: _Point
-    damping: Float[Array, ""]
-    iterations: Int[Array, ""]
-    converged: Bool[Array, ""]
+    best: Point
+    cost: Float[ArrayLike, "*cases"]
+    iterations: Int[ArrayLike, "*cases"]
+    converged: Bool[ArrayLike, "*cases"]
+
+
+def solve(
+    forward: Forward,
+    layout: Layout,
+    cases: Case,
+    starts: Float[np.ndarray, "cases k"],
+    *,
+    method: BatchMethod,
+    cost: Cost,
+    max_iterations: int | None,
+    at_once: int,
+    edges: Float[np.ndarray, " k"] | float = FIRST_EDGE,
+) -> Solution:
+    """Fits of cases in groups, from starts within their bounds.
+
+    `edges` are those of Nelder–Mead's first simplices, in parts of the range between the bounds.
+    The other arguments are as in `fit_batch`.
+    """
+    if method == "levenberg-marquardt":
+        most = max_iterations or 100
+        return in_groups(partial(_least_squares, forward, layout, most), (cases, starts), at_once)
+    linearised = partial(_linearised_all, forward, layout)
+    slopes = in_groups(linearised, (cases, starts), at_once).jacobian[:, : cases.scale.shape[1]]
+    if not np.all(np.isfinite(slopes)):
+        raise InputError("forward: its derivatives at the stated settings are not finite")
+    # Numbers that no curve depends on stay as stated, and the simplex does without them.
+    moving = tuple(np.flatnonzero(np.any(slopes != 0, axis=(0, 1))).tolist())
+    found = simplex_fits(
+        forward,
+        layout,
+        cost,
+        moving,
+        cases,
+        starts,
+        np.broadcast_to(edges, starts.shape),
+        max_evaluations=max_iterations or 400 * starts.shape[1],
+        at_once=at_once,
+    )
+    best = in_groups(linearised, (cases, found.estimates), at_once)
+    return Solution(best, found.cost, found.evaluations, found.converged)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _solve(forward, layout, max_iterations, cases_and_starts):
+def _linearised_all(forward, layout, cases_and_points):
+    return jax.vmap(partial(_linearised, forward, layout))(*cases_and_points)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _least_squares(forward, layout, max_iterations, cases_and_starts):
     return jax.vmap(partial(_levenberg_marquardt, forward, layout, max_iterations))(
         *cases_and_starts
     )
+
+
+def _linearised(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]) -> Point:
+    def at(steps):
+        residual = residuals(forward, layout, case, free + case.prior_width * steps)
+        return residual, residual
+
+    jacobian, residual = jax.jacfwd(at, has_aux=True)(jnp.zeros_like(free))
+    return Point(free, residual, jacobian)
+
+
+class _State(NamedTuple):
+    """Where one least-squares fit is."""
+
+    best: Point
+    damping: Float[Array, ""]
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]
 
 
 def _levenberg_marquardt(
@@ -162,16 +255,9 @@ def _levenberg_marquardt(
     max_iterations: Int[Array, ""],
     case: Case,
     start: Float[Array, " k"],
-) -> _State:
+) -> Solution:
     """One fit."""
-
-    def linearised(free: Float[Array, " k"]) -> _Point:
-        def at(steps):
-            residual = residuals(forward, layout, case, free + case.prior_width * steps)
-            return residual, residual
-
-        jacobian, residual = jax.jacfwd(at, has_aux=True)(jnp.zeros_like(free))
-        return _Point(free, residual, jacobian)
+    linearised = partial(_linearised, forward, layout, case)
 
     def iterate(state: _State) -> _State:
         best, damping = state.best, state.damping
@@ -195,7 +281,8 @@ def _levenberg_marquardt(
         return going & (state.damping < MOST_DAMPING)
 
     first = _State(linearised(start), jnp.ones(()), jnp.array(0), jnp.array(False))
-    return jax.lax.while_loop(unfinished, iterate, first)
+    last = jax.lax.while_loop(unfinished, iterate, first)
+    return Solution(last.best, jnp.sum(last.best.residual**2) / 2, last.iterations, last.converged)
 
 
 def _bounded_step(

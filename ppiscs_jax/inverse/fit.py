@@ -12,7 +12,16 @@ from scipy.stats import chi2
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.inverse.forward import Forward
-from ppiscs_jax.inverse.posterior import Case, Layout, one_case, predicted, residuals
+from ppiscs_jax.inverse.posterior import (
+    Case,
+    Cost,
+    Layout,
+    cost_of,
+    cost_problems,
+    one_case,
+    predicted,
+    residuals,
+)
 from ppiscs_jax.inverse.problem import LIMITS, Measured, Problem
 from ppiscs_jax.settings import Settings
 
@@ -29,7 +38,6 @@ LEAST_ERROR = 1e-4
 """Errors estimated from residuals are at least this part of the assumed one, for rounding."""
 
 Method = Literal["trf", "nelder-mead"]
-Cost = Literal["likelihood", "absolute"]
 Precision = Literal["double", "single"]
 
 
@@ -144,17 +152,12 @@ def fit(
     """
     problems = [
         choice_problem("method", method, ("trf", "nelder-mead")),
-        choice_problem("cost", cost, ("likelihood", "absolute")),
+        *cost_problems(cost, method, [problem]),
         choice_problem("precision", precision, ("double", "single")),
     ]
     if max_evaluations is not None:
         limits = (1, 10**9)
         problems.append(range_problem("max_evaluations", max_evaluations, *limits, "", whole=True))
-    if cost == "absolute":
-        if method == "trf":
-            problems.append('cost = "absolute": is no sum of squares; use method "nelder-mead"')
-        if np.any(problem.prior_precision):
-            problems.append('cost = "absolute": knows no prior_std; give bounds alone')
     if any(problems):
         raise InputError(p for p in problems if p)
     with jax.enable_x64(precision == "double"):
@@ -176,6 +179,9 @@ def fit(
 def _evaluated(forward, layout, case, free):
     """The predicted curve and the residuals."""
     return predicted(forward, layout, case, free), residuals(forward, layout, case, free)
+
+
+_cost = jax.jit(cost_of, static_argnums=(0, 1, 4))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -212,7 +218,6 @@ def _least_squares(forward, layout, case, problem, moving, cost, most) -> Optimi
 def _simplex(forward, layout, case, problem, moving, cost, most) -> OptimizeResult:
     """Nelder–Mead, of scipy, inside the box, whose sides are its units."""
     low, high = (bound[moving] for bound in problem.bounds)
-    there, values = np.asarray(case.scale) > 0, np.asarray(case.values)
 
     def free(part: np.ndarray) -> np.ndarray:
         numbers = problem.stated.copy()
@@ -220,10 +225,7 @@ def _simplex(forward, layout, case, problem, moving, cost, most) -> OptimizeResu
         return numbers
 
     def value(part: np.ndarray) -> float:
-        curve, residual = map(np.asarray, _evaluated(forward, layout, case, free(part)))
-        if cost == "absolute":
-            return np.sum(np.abs(curve - values)[there], dtype=float)
-        return np.sum(residual**2, dtype=float) / 2
+        return float(_cost(forward, layout, case, free(part), cost))
 
     start = (problem.stated[moving] - low) / (high - low)
     steps = np.where(start < 0.5, 0.25, -0.25)

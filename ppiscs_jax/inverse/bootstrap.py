@@ -1,0 +1,127 @@
+"""Parametric bootstrap: curves drawn around a fit, all refitted in one call."""
+
+import warnings
+
+import jax
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from ppiscs_jax.errors import InputError, choice_problem, range_problem
+from ppiscs_jax.inverse.batch import FIRST_EDGE, BatchMethod, solve
+from ppiscs_jax.inverse.fit import Fit, Precision
+from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.posterior import Case, Cost, Layout, cost_problems, one_case, predicted
+from ppiscs_jax.inverse.problem import Measured
+from ppiscs_jax.inverse.uncertainty import Samples, prior_samples
+
+LEAST_EDGE = 1e-3
+"""Shortest edge of the first simplex of a refit, in parts of the range between the bounds."""
+
+
+def bootstrap(
+    forward: Forward,
+    measured: Measured,
+    fit: Fit,
+    key: PRNGKeyArray,
+    draws: int = 1000,
+    *,
+    method: BatchMethod = "levenberg-marquardt",
+    cost: Cost = "likelihood",
+    precision: Precision = "double",
+    at_once: int = 64,
+) -> Samples:
+    """Draws of the free numbers by a parametric bootstrap around a fit.
+
+    Curves are drawn around the fitted one with the errors of the measured one, and each is
+    refitted from the fit's estimates. A Gaussian prior counts as a measurement of its number, and
+    its centre is drawn around the estimate too. For a linear model without active bounds, the
+    draws are then those of the posterior. Numbers that the curve does not depend on are drawn
+    from their prior.
+
+    Refits end at a bound where the posterior is cut off by it. Where bounds alone restrict a
+    number that the data hardly constrain, use `laplace` or `nuts` instead.
+    Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 6.5.
+
+    Args:
+        forward, measured, fit: a fit, with the forward model and the curve that it was made with.
+        key: of all draws.
+        draws: number of curves.
+        method, cost, precision, at_once: of the refits, as in `fit_batch`. The cost "absolute"
+            gives the distribution of the paper's estimator.
+
+    Returns:
+        Draws of equal weight. Refits that did not converge have no weight, and are warned of.
+
+    Raises:
+        InputError: errors of the measured curve are not known; a setting is out of range; no refit
+            converged.
+    """
+    complaints = [
+        range_problem("draws", draws, 2, 10**7, "", whole=True),
+        range_problem("at_once", at_once, 1, 10**6, "", whole=True),
+        choice_problem("method", method, ("levenberg-marquardt", "nelder-mead")),
+        choice_problem("precision", precision, ("double", "single")),
+        *cost_problems(cost, method, [fit.problem]),
+    ]
+    if any(complaints):
+        raise InputError(c for c in complaints if c)
+    problem = fit.problem
+    low, high = problem.bounds
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    with jax.enable_x64(precision == "double"):
+        layout, case = one_case(forward, problem, measured, errors_needed=True)
+        curve = predicted(forward, layout, case, fit.estimates)
+        case = jax.tree.map(np.asarray, case)
+        cases = Case._make(np.repeat(a[None], draws, axis=0) for a in case)
+        gaussian = problem.prior_precision > 0
+        std = np.where(gaussian, 1 / np.where(gaussian, problem.prior_precision, 1), 0)
+        centres = np.where(gaussian, fit.estimates, problem.stated)
+        cases = cases._replace(
+            values=draw_curves(layout, case, np.asarray(curve, float), draws, generator),
+            stated=centres + std * generator.standard_normal((draws, len(std))),
+        )
+        found = solve(
+            forward,
+            layout,
+            cases,
+            np.repeat(fit.estimates[None], draws, axis=0),
+            method=method,
+            cost=cost,
+            max_iterations=None,
+            at_once=at_once,
+            edges=np.clip(fit.standard_errors / (high - low), LEAST_EDGE, FIRST_EDGE),
+        )
+    converged = np.asarray(found.converged)
+    if not np.any(converged):
+        raise InputError("forward: no refit of a drawn curve converged")
+    if not np.all(converged):
+        warnings.warn(
+            f"{np.sum(~converged)} of {draws} refits did not converge and have no weight",
+            stacklevel=2,
+        )
+    slopes = np.asarray(found.best.jacobian)[:, : len(case.scale)]
+    without_effect = np.all(slopes == 0, axis=1)
+    prior = prior_samples(problem, key, draws).values
+    values = np.where(without_effect, prior, np.asarray(found.best.free, float))
+    count = int(np.sum(converged))
+    return Samples(problem.names, values, converged / count, float(count))
+
+
+def draw_curves(
+    layout: Layout,
+    case: Case,
+    curve: Float[np.ndarray, " n"],
+    draws: int,
+    generator: np.random.Generator,
+) -> Float[np.ndarray, "draws n"]:
+    """Curves [Å²] as they could have been measured, 0 in gaps, if a curve were the true one.
+
+    The only place where the bootstrap knows the distribution of the noise, which is that of
+    `posterior.residuals`: independent Gaussian errors, or Poisson counts.
+    """
+    there = case.scale > 0
+    scale, shape = np.where(there, case.scale, 1), (draws, len(curve))
+    if layout.poisson:
+        expected = np.maximum(np.where(there, scale * curve, 0), 0)
+        return np.where(there, generator.poisson(expected, shape) / scale, 0)
+    return np.where(there, curve + generator.standard_normal(shape) / scale, 0)
