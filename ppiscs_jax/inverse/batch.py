@@ -100,7 +100,9 @@ def fit_batch(
         method: "levenberg-marquardt", bounded least squares: steps are in units of the prior's
             widths, and numbers that a step would carry out of the box stop at its side. Or
             "nelder-mead", the simplex of the paper (§3.3), restarted where it has converged until
-            this no longer lowers the cost: see `simplex.advance`.
+            this no longer lowers the cost: see `simplex.advance`. Where several bounds are active
+            it can stop above the minimum, as SciPy's does: in about 2 % of 128 random cases of
+            the paper's problem through the shipped surrogate.
         cost: as in `fit`; "absolute" needs Nelder–Mead.
         starts: fits of each curve, of which the best is kept: the first from what is stated, the
             others from Halton's points between the bounds.

@@ -1,8 +1,10 @@
 """Parametric bootstrap: curves drawn around a fit, all refitted in one call."""
 
 import warnings
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
@@ -70,14 +72,14 @@ def bootstrap(
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(forward, problem, measured, errors_needed=True)
-        curve = predicted(forward, layout, case, fit.estimates)
+        curve = np.asarray(predicted(forward, layout, case, jnp.asarray(fit.estimates)), float)
         case = jax.tree.map(np.asarray, case)
-        cases = Case._make(np.repeat(a[None], draws, axis=0) for a in case)
+        cases: Any = jax.tree.map(lambda a: np.repeat(a[None], draws, axis=0), case)
         gaussian = problem.prior_precision > 0
         std = np.where(gaussian, 1 / np.where(gaussian, problem.prior_precision, 1), 0)
         centres = np.where(gaussian, fit.estimates, problem.stated)
         cases = cases._replace(
-            values=draw_curves(layout, case, np.asarray(curve, float), draws, generator),
+            values=draw_curves(layout, case, curve, draws, generator),
             stated=centres + std * generator.standard_normal((draws, len(std))),
         )
         found = solve(

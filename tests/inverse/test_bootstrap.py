@@ -90,6 +90,6 @@ def test_bad_arguments():
     with pytest.raises(InputError) as caught:
         bootstrap(analytic, measured, result, KEY, 1, method="newton", at_once=0)
     assert len(caught.value.problems) == 3
+    free = fit(analytic, Problem.within(STATED, {"inner_mrad": 1.0}), measured)
     with pytest.raises(InputError, match="no posterior"):
-        free = fit(analytic, Problem.within(STATED, {"inner_mrad": 1.0}), measured)
         bootstrap(analytic, Measured(measured.ppiscs), free, KEY)
