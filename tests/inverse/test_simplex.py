@@ -46,22 +46,22 @@ def searched(function, starts, steps, **options):
     return found, theirs
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("k", [1, 2, 4])
 def test_steps_are_those_of_scipy(k):
     """The same rules from the same simplex: the same evaluations, and points to rounding.
 
-    In more dimensions, rounding may decide a comparison in the hundreds of steps that are made.
+    Points within 1e-9 have values within 1e-11: near the minimum slopes are below 0.01.
     """
 
     def function(part):
         return jnp.sum((part - 1.2) ** 2) if k == 1 else rosenbrock(part)
 
-    starts = np.random.default_rng(k).uniform(0, 1, (8, k))
+    starts = np.random.default_rng(k).uniform(0, 1, (4, k))
     found, theirs = searched(function, starts, np.where(starts < 0.5, 0.25, -0.25), restart=0.0)
     assert np.all(found.converged)
     np.testing.assert_array_equal(found.evaluations, [s.nfev for s in theirs])
     np.testing.assert_allclose(found.vertices[:, 0], [s.x for s in theirs], atol=1e-9)
-    np.testing.assert_allclose(found.values[:, 0], [s.fun for s in theirs], rtol=1e-6)
+    np.testing.assert_allclose(found.values[:, 0], [s.fun for s in theirs], atol=1e-11)
 
 
 def test_restart_of_a_collapsed_simplex():
@@ -106,10 +106,10 @@ def test_fits_as_by_scipy(cost):
     Where a restart goes on, it is below.
     """
     problem = Problem.within(STATED, STD)
-    measured = [noisy(seed) for seed in range(6)]
+    measured = [noisy(seed) for seed in range(3)]
     together = fit_batch(analytic, problem, measured, method="nelder-mead", cost=cost)
     assert np.all(together.converged)
-    np.testing.assert_array_equal(together.estimates[:, :2], np.tile(STATED[3:5], (6, 1)))
+    np.testing.assert_array_equal(together.estimates[:, :2], np.tile(STATED[3:5], (3, 1)))
     np.testing.assert_array_equal(together.without_effect[0], [1, 1, 0, 0, 0, 0])
     for i, curve in enumerate(measured):
         single = fit(analytic, problem, curve, method="nelder-mead", cost=cost)
