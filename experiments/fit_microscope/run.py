@@ -31,8 +31,9 @@ from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.inverse.config import FitConfig, Stated
 from ppiscs_jax.inverse.coverage import coverage
-from ppiscs_jax.inverse.fit import Fit, fit
+from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
+from ppiscs_jax.inverse.result import Fit
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.predict import load_surrogate, predict

@@ -3,7 +3,9 @@
 Random truths around the paper's Fig. 10, exact curves, everything within ± the measurement errors.
 Each case is fitted by all methods in turn: Nelder–Mead through rt_ppiscs, as the paper does it;
 least squares through the same network in JAX, on the same curve; least squares through our own
-surrogate, on its own curve; and many such curves in one call. Compare ratios, not times.
+surrogate, on its own curve, and Nelder–Mead likewise. Then many such curves are fitted in one call
+by both methods, and one noisy curve is resampled and refitted by both. Compare ratios, not times.
+The costs of Nelder–Mead in one call, with restarts, are compared with those by scipy.
 rt_ppiscs and its network are left out where the package is not installed. Writes times.csv and
 result.json.
 
@@ -26,6 +28,7 @@ from experiments.common import main, provenance, save_csv, save_json, wide_conso
 from ppiscs_jax import Settings, predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.inverse.batch import fit_batch
+from ppiscs_jax.inverse.bootstrap import bootstrap
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
@@ -33,12 +36,24 @@ from ppiscs_jax.inverse.uncertainty import prior_samples
 from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.predict import read_surrogate
 
-SIMPLEX, SAME_NETWORK, OURS, BATCH = (
+SIMPLEX, SAME_NETWORK, OURS, OUR_SIMPLEX = (
     "Nelder–Mead, rt_ppiscs",
     "least squares, the same network",
     "least squares, surrogate",
-    "least squares, surrogate, one call for all",
+    "Nelder–Mead, surrogate",
 )
+BATCHES = {
+    "levenberg-marquardt": "least squares, surrogate, one call for all",
+    "nelder-mead": "Nelder–Mead, surrogate, one call for all",
+}
+BOOTSTRAPS = {
+    "levenberg-marquardt": "bootstrap by least squares, surrogate",
+    "nelder-mead": "bootstrap by Nelder–Mead, surrogate",
+}
+
+DIFFERENCES = "sum_of_differences_angstrom2"
+AT_ONCE = 64
+"""Curves side by side in one call, the default of `fit_batch`."""
 
 
 class Stated(Model):
@@ -61,6 +76,7 @@ class Config(Model):
     seed: int
     cases: PositiveInt
     batch: PositiveInt
+    bootstrap_relative_error: PositiveFloat
     surrogate: str
     rt_ppiscs_folder: str
     measured: Stated
@@ -123,13 +139,21 @@ def run(config: Config, out: Path) -> None:
     exact = exact[:, np.isfinite(exact[0])]
     theirs = rival(config.rt_ppiscs_folder)
     methods: dict[str, Callable[[int], tuple[float, int]]] = {
-        OURS: lambda i: least_squares(ours, problem, exact[i])
+        OURS: lambda i: least_squares(ours, problem, exact[i]),
     }
     if theirs:
         published = read_surrogate(theirs[1])
         curves = [theirs[0](x[None])[0] for x in truths[: config.cases]]
         methods[SIMPLEX] = lambda i: simplex(theirs[0], problem, curves[i])
         methods[SAME_NETWORK] = lambda i: least_squares(published, problem, curves[i])
+    scipys: dict[int, float] = {}
+
+    def our_simplex(i: int) -> tuple[float, int]:
+        result = fit(ours.curve, problem, Measured(exact[i]), method="nelder-mead")
+        scipys[i] = result.cost
+        return float(np.nansum(np.abs(result.residuals))), result.evaluations
+
+    methods[OUR_SIMPLEX] = our_simplex
     rows = []
     for case in range(-1, config.cases):
         for name, method in methods.items():
@@ -140,21 +164,46 @@ def run(config: Config, out: Path) -> None:
                         "case": case,
                         "method": name,
                         "seconds": seconds,
-                        "sum_of_differences_angstrom2": cost,
+                        DIFFERENCES: cost,
                         "evaluations": evaluations,
                     }
                 )
-    many = [Measured(curve) for curve in exact[: config.batch]]
-    for _ in range(2):
-        together, _fits = timed(lambda: fit_batch(ours.curve, problem, many))
     summary = {
         name: {
             key: float(np.median([row[key] for row in rows if row["method"] == name]))
-            for key in ("seconds", "sum_of_differences_angstrom2", "evaluations")
+            for key in ("seconds", DIFFERENCES, "evaluations")
         }
         for name in methods
     }
-    summary[BATCH] = {"seconds": together / len(many)}
+    many = [Measured(curve) for curve in exact[: config.batch]]
+    error = config.bootstrap_relative_error * exact[0].max()
+    noise = np.random.default_rng(config.seed).standard_normal(exact.shape[1])
+    noisy = Measured(exact[0] + error * noise, error)
+    result = fit(ours.curve, problem, noisy)
+    key = jax.random.key(config.seed)
+    for method, name in BATCHES.items():
+
+        def together(curves: Sequence[Measured], method: Any = method) -> Any:
+            return fit_batch(ours.curve, problem, curves, method=method)
+
+        def resampled(draws: int, method: Any = method) -> Any:
+            return bootstrap(ours.curve, noisy, result, key, draws, method=method)
+
+        # The first calls compile.
+        together(many[:AT_ONCE])
+        seconds, fits = timed(lambda run=together: run(many))
+        summary[name] = {
+            "seconds": seconds / len(many),
+            "evaluations": float(np.median(fits.iterations)),
+            "converged": float(np.mean(fits.converged)),
+        }
+        if method == "nelder-mead":
+            both = [(fits.cost[i], cost) for i, cost in scipys.items() if i < len(many)]
+            not_above = np.mean([one <= other * (1 + 1e-6) for one, other in both])
+            summary[name]["cost_not_above_scipys"] = float(not_above)
+        resampled(min(AT_ONCE, config.batch))
+        seconds, _samples = timed(lambda run=resampled: run(config.batch))
+        summary[BOOTSTRAPS[method]] = {"seconds": seconds / config.batch}
     show(summary)
     save_csv(out / "times.csv", rows)
     content = {"config": config.model_dump(), "provenance": provenance("rt_ppiscs")}
@@ -170,8 +219,8 @@ def show(summary: dict[str, dict[str, float]]) -> None:
             name,
             f"{row['seconds']:.3g}",
             f"{slow / row['seconds']:.3g}" if slow else "",
-            f"{row['sum_of_differences_angstrom2']:.2g}" if len(row) > 1 else "",
-            f"{row['evaluations']:.0f}" if len(row) > 1 else "",
+            f"{row[DIFFERENCES]:.2g}" if DIFFERENCES in row else "",
+            f"{row['evaluations']:.0f}" if "evaluations" in row else "",
         )
     wide_console().print(table)
 

@@ -19,7 +19,7 @@ from ppiscs_jax.settings import Settings
 
 if TYPE_CHECKING:  # scipy.optimize is slow to import
     from ppiscs_jax.inverse.config import FitConfig
-    from ppiscs_jax.inverse.fit import Fit
+    from ppiscs_jax.inverse.result import Fit
 
 Config = Annotated[
     Path,

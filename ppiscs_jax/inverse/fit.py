@@ -14,8 +14,11 @@ from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
+    Cost,
     Layout,
     ModelError,
+    cost_of,
+    cost_problems,
     linearised,
     one_case,
     predicted,
@@ -26,7 +29,6 @@ from ppiscs_jax.inverse.refine import Refined, refine
 from ppiscs_jax.inverse.result import Fit, Limits, Statistics, cautions, statistics, table
 
 Method = Literal["trf", "nelder-mead"]
-Cost = Literal["likelihood", "absolute"]
 Precision = Literal["double", "single"]
 
 
@@ -70,17 +72,12 @@ def fit(
     """
     problems = [
         choice_problem("method", method, ("trf", "nelder-mead")),
-        choice_problem("cost", cost, ("likelihood", "absolute")),
+        *cost_problems(cost, method, [problem]),
         choice_problem("precision", precision, ("double", "single")),
     ]
     if max_evaluations is not None:
         limits = (1, 10**9)
         problems.append(range_problem("max_evaluations", max_evaluations, *limits, "", whole=True))
-    if cost == "absolute":
-        if method == "trf":
-            problems.append('cost = "absolute": is no sum of squares; use method "nelder-mead"')
-        if np.any(problem.prior_precision):
-            problems.append('cost = "absolute": knows no prior_std; give bounds alone')
     if any(problems):
         raise InputError(p for p in problems if p)
     with jax.enable_x64(precision == "double"):
@@ -113,6 +110,9 @@ def fit(
 def _evaluated(forward, layout, case, free):
     """The predicted curve and the residuals."""
     return predicted(forward, layout, case, free), residuals(forward, layout, case, free)
+
+
+_cost = jax.jit(cost_of, static_argnums=(0, 1, 4))
 
 
 def _least_squares(
@@ -148,7 +148,6 @@ def _simplex(forward, layout, case, problem, moving, cost, most, start=None) -> 
     """Nelder–Mead, of scipy, inside the box, whose sides are its units."""
     start = problem.stated if start is None else start
     low, high = (bound[moving] for bound in problem.bounds)
-    there, values = np.asarray(case.scale) > 0, np.asarray(case.values)
 
     def free(part: np.ndarray) -> np.ndarray:
         numbers = problem.stated.copy()
@@ -156,10 +155,7 @@ def _simplex(forward, layout, case, problem, moving, cost, most, start=None) -> 
         return numbers
 
     def value(part: np.ndarray) -> float:
-        curve, residual = map(np.asarray, _evaluated(forward, layout, case, free(part)))
-        if cost == "absolute":
-            return np.sum(np.abs(curve - values)[there], dtype=float)
-        return np.sum(residual**2, dtype=float) / 2
+        return float(_cost(forward, layout, case, free(part), cost))
 
     start = (start[moving] - low) / (high - low)
     steps = np.where(start < 0.5, 0.25, -0.25)

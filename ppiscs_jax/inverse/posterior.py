@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
 from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.inverse.measured import Measured
@@ -34,6 +34,9 @@ UNITS_OF_AREA = {
 
 SUSPECT_FACTOR = 2.0
 """Curves this near to the stated one in another unit are taken to be in that unit."""
+
+Cost = Literal["likelihood", "absolute"]
+"""What fits minimise: see `cost_of`."""
 
 
 LEAST_SHARE = 1e-4
@@ -114,6 +117,28 @@ def linearised(forward, layout, case, free):
 
     jacobian, residual = jax.jacfwd(at, has_aux=True)(free)
     return residual, jacobian
+
+
+def cost_of(
+    forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"], cost: Cost
+) -> Float[Array, ""]:
+    """What fits minimise: half the sum of squared residuals, or Σ |measured − predicted| [Å²]."""
+    if cost == "absolute":
+        differences = predicted(forward, layout, case, free) - case.values
+        return jnp.sum(jnp.where(case.scale > 0, jnp.abs(differences), 0))
+    return jnp.sum(residuals(forward, layout, case, free) ** 2) / 2
+
+
+def cost_problems(cost: Cost, method: str, problems: Sequence[Problem]) -> list[str]:
+    """What keeps problems from being fitted by a method with a cost."""
+    if wrong := choice_problem("cost", cost, ("likelihood", "absolute")):
+        return [wrong]
+    complaints = []
+    if cost == "absolute" and method in ("trf", "levenberg-marquardt"):
+        complaints.append('cost = "absolute": is no sum of squares; use method "nelder-mead"')
+    if cost == "absolute" and any(np.any(problem.prior_precision) for problem in problems):
+        complaints.append('cost = "absolute": knows no prior_std; give bounds alone')
+    return complaints
 
 
 @jax.custom_jvp
