@@ -43,7 +43,7 @@ def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Cur
         table.add_row(str(n), *values)
     print_table(table, console)
     for line in (*_caption(curves[0]), *(c.made_by for c in checks[:1])):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _caption(curve: Curve) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Come what may, a campaign keeps what is finished and makes the rest to the same bytes."""
+"""Come what may, a campaign keeps what is finished and makes the rest to the same numbers."""
 
 import os
 import resource
@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 from distributed import LocalCluster
@@ -19,6 +21,7 @@ from ppiscs_jax.dataset.folder import read_campaign, read_log, working_in
 from ppiscs_jax.dataset.generate import TaskError, generate
 from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
 from tests.campaign_samples import SMALL, as_toml, flip_bit, small_campaign
+from tests.kernel_comparison import assert_same_kernel, assert_same_kernels
 
 CAMPAIGN = small_campaign()
 NAMES = [task.name for task in CAMPAIGN.tasks()]
@@ -124,7 +127,7 @@ def test_a_killed_process(tmp_path, finished):
         8 - len(left),
         [],
     )
-    assert kernels(out) == kernels(finished)
+    assert_same_kernels(out, finished, NAMES)
     assert hidden(out) == set()
 
 
@@ -156,12 +159,26 @@ def test_leftovers_of_a_killed_process(begun, half, tmp_path, finished):
     assert hidden(folder) == set()
 
 
-def test_two_workers_make_the_same_bytes(tmp_path, finished):
-    """A task each, for time."""
+def test_two_workers_make_the_same_kernels(tmp_path, finished):
+    """A task each, for time. Workers have one thread each, and so may round otherwise."""
     two = small_campaign(elements=["Al"], voltages_kv=[60])
     generate(two, tmp_path, resources=Resources(workers=2))
-    assert kernels(tmp_path) == {name: kernels(finished)[name] for name in NAMES[:2]}
+    assert_same_kernels(tmp_path, finished, NAMES[:2])
     assert sorted(entry["task"] for entry in read_log(tmp_path)) == sorted(NAMES[:2])
+
+
+def test_kernels_are_compared_to_within_rounding(finished, tmp_path):
+    """Noise as of sums in float32 passes; the same task from other random draws does not."""
+    task, path, other = CAMPAIGN.tasks()[0], finished / f"{NAMES[0]}.h5", tmp_path / "other.h5"
+    kernel = module.simulate_task(CAMPAIGN, task)
+    noise = 1 + 2.0**-24 * np.random.default_rng(1).standard_normal(kernel.batch_means.shape)
+    save_kernels(other, {task.name: replace(kernel, batch_means=noise * kernel.batch_means)})
+    assert other.read_bytes() != path.read_bytes()
+    assert_same_kernel(other, path)
+    drawn = module.simulate_task(CAMPAIGN, replace(task, campaign_seed=6))
+    save_kernels(other, {task.name: replace(drawn, seed=task.seed, lost=kernel.lost)})
+    with pytest.raises(AssertionError, match=r"mean: differs by .* steps of the file"):
+        assert_same_kernel(other, path)
 
 
 @pytest.mark.slow
@@ -181,7 +198,7 @@ def test_a_worker_is_killed(tmp_path, finished):
 
     generate(CAMPAIGN, tmp_path, resources=Resources(workers=2), progress=kill_one)
     assert killed
-    assert kernels(tmp_path) == kernels(finished)
+    assert_same_kernels(tmp_path, finished, NAMES)
     assert sorted(entry["task"] for entry in read_log(tmp_path)) == sorted(NAMES)
     assert hidden(tmp_path) == set()
 
