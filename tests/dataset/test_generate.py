@@ -1,5 +1,7 @@
 """Come what may, a campaign keeps what is finished and makes the rest to the same numbers."""
 
+import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -8,6 +10,8 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,12 +23,14 @@ from ppiscs_jax.dataset import generate as module
 from ppiscs_jax.dataset.cluster import Resources
 from ppiscs_jax.dataset.folder import read_campaign, read_log, working_in
 from ppiscs_jax.dataset.generate import TaskError, generate
+from ppiscs_jax.dataset.inspect import contents
 from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
 from tests.campaign_samples import SMALL, as_toml, flip_bit, small_campaign
 from tests.kernel_comparison import assert_same_kernel, assert_same_kernels
 
 CAMPAIGN = small_campaign()
 NAMES = [task.name for task in CAMPAIGN.tasks()]
+VERSION = version("ppiscs-jax")
 
 
 def kernels(folder):
@@ -145,6 +151,55 @@ def test_damaged_files_are_made_again(folder, finished):
     ]
     assert all("damaged" in said for said in summary.damaged)
     assert kernels(folder) == kernels(finished)
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_file_that_cannot_be_read_now_is_kept(folder, finished, monkeypatch):
+    """Another program has it open, or the disk fails: no damage, and nothing is made again."""
+    path = folder / f"{NAMES[2]}.h5"
+    with open(path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match=f"another program has it open: .*{NAMES[2]}"):
+            generate(CAMPAIGN, folder, resume=True)
+    read = Path.read_bytes
+
+    def fail(given):
+        if given == path:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(given)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=f"Input/output error: .*{NAMES[2]}"):
+        generate(CAMPAIGN, folder, resume=True)
+    monkeypatch.undo()
+    assert kernels(folder) == kernels(finished)
+
+
+def test_a_damaged_file_stays_until_it_is_replaced(folder, monkeypatch):
+    path = folder / f"{NAMES[0]}.h5"
+    flip_bit(path)
+    before = kernels(folder)
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(module, "simulate_task", fail)
+    with pytest.raises(TaskError):
+        generate(CAMPAIGN, folder, resume=True)
+    assert kernels(folder) == before
+
+
+@pytest.mark.usefixtures("no_work")
+def test_kernels_of_different_versions(folder, monkeypatch):
+    """It is said, and everything goes on."""
+    path = folder / f"{NAMES[0]}.h5"
+    content = load_kernels(path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("ppiscs_jax.dataset.kernels.version", lambda _: "0.0.9")
+        save_kernels(path, content)
+    with pytest.warns(UserWarning, match=f"different versions of ppiscs-jax: 0.0.9, {VERSION}"):
+        assert generate(CAMPAIGN, folder, resume=True).finished_before == 8
+    assert {v for c in contents(folder) for v in c.versions} == {"0.0.9", VERSION}
 
 
 @pytest.mark.parametrize("begun", [True, False], ids=["begun", "killed before its first task"])
