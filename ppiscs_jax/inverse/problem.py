@@ -19,6 +19,10 @@ LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "
 THICKEST = 1000
 """Atoms per column that anything can be measured at."""
 
+LEAST_ERROR = 1e-12
+"""Smallest standard error, in parts of the largest value: squares of smaller ones overflow, and
+no curve is computed so precisely."""
+
 SURELY_NEGATIVE = 5.0
 """Cross-sections below zero by more standard errors are no noise."""
 
@@ -208,9 +212,12 @@ class Measured:
             except InputError as error:
                 problems += error.problems
                 continue
-            wrong = there & ~((noise[field] > 0) & np.isfinite(noise[field]))
+            largest = np.max(np.abs(values), where=there, initial=0.0)
+            least = LEAST_ERROR * largest if field == "standard_error" else 0.0
+            wrong = there & ~((noise[field] > least) & np.isfinite(noise[field]))
             if np.any(wrong):
-                problems.append(f"{field} = {_listed(noise[field][wrong])} {unit}: must be above 0")
+                said = f"{field} = {_listed(noise[field][wrong])} {unit}: must be above 0"
+                problems.append(said + (f", and above {least:.2g} {unit}" if least else ""))
         least = -SURELY_NEGATIVE * noise.get("standard_error", np.zeros_like(values))
         bad = there & ~((values >= np.nan_to_num(least)) & np.isfinite(values))
         if atoms.shape == values.shape and np.any(bad):
