@@ -19,9 +19,11 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from ppiscs_jax.cli.output import lasting_streams, new_console
 from ppiscs_jax.config import AnyModel, Model, load_config
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
+from ppiscs_jax.plots import curves
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.predict import Surrogate, read_surrogate
 
@@ -96,14 +98,15 @@ def save_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure, whole or not at all."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=200)
+    curves.save_figure(figure, path, dpi=200)
 
 
 def wide_console() -> Console:
     """For tables: as wide as they need where the output is a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = new_console()
+    if not console.is_terminal:
+        console.width = 160
+    return console
 
 
 PUBLISHED = "published"
@@ -160,7 +163,8 @@ def main(
     try:
         config = load_config(given.config, model)
         given.out.mkdir(parents=True, exist_ok=True)
-        run(config, given.out)
+        with lasting_streams():
+            run(config, given.out)
     except InputError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

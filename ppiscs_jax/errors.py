@@ -15,6 +15,10 @@ class InputError(ValueError):
         super().__init__("; ".join(self.problems))
 
 
+class MissingFileError(InputError, FileNotFoundError):
+    """A file that was to be read is not there: bad input, and a `FileNotFoundError`."""
+
+
 def is_number(value: object) -> bool:
     """Whether `value` is one real number: no text, no truth value, no array of several."""
     if value is None or isinstance(value, bool | np.bool_ | str | bytes | complex):
@@ -39,7 +43,7 @@ def range_problem(
     """Say what is wrong with `value`, or None if it is a number with low ≤ value ≤ high.
 
     `open_low` excludes the lower bound itself, `whole` everything but integers. NaN is outside
-    every range.
+    every range. Of angles in mrad it says so where they seem to be in rad.
     """
     suffix = f" {unit}" if unit else ""
     if open_low:
@@ -51,7 +55,12 @@ def range_problem(
     if whole and not isinstance(value, Integral):
         return f"{field} = {value!r}: must be a whole number, {allowed}"
     inside = (value > low if open_low else value >= low) and value <= high
-    return None if inside else f"{field} = {float(value):.10g}{suffix}: must be {allowed}"
+    if inside:
+        return None
+    problem = f"{field} = {float(value):.10g}{suffix}: must be {allowed}"
+    if unit.startswith("mrad") and 0 < value < low <= 1000 * value <= high:
+        problem += f"; is it in rad? {value:g} rad are {1000 * value:g} mrad"
+    return problem
 
 
 def as_numbers(field: str, values: Any, shape: tuple[int | None, ...], unit: str) -> np.ndarray:

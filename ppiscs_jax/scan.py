@@ -19,7 +19,7 @@ from ppiscs_jax.kernel import Curve
 from ppiscs_jax.multislice.grid import CrystalGrid, Grid
 from ppiscs_jax.multislice.probe import Planes, scan_positions
 from ppiscs_jax.multislice.wave import Specimen, make_specimen
-from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings import RANGES, Settings
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def check_scan(
     ]
     for inner, outer in detectors_mrad:
         problems.append(range_problem("inner_mrad", inner, 0.0, 250.0, "mrad"))
+        problems.append(range_problem("outer_mrad", outer, *RANGES["outer_mrad"]))
         problems.append(range_problem("outer_mrad", outer, inner, 250.0, "mrad", open_low=True))
     if any(problems):
         raise InputError(p for p in problems if p)

@@ -22,12 +22,17 @@ RANGES = {
     "voltage_kv": (20.0, 1000.0, "kV"),
     "convergence_mrad": (0.5, 100.0, "mrad"),
     "inner_mrad": (0.0, 250.0, "mrad"),
-    "outer_mrad": (0.0, 250.0, "mrad"),
+    "outer_mrad": (1.0, 250.0, "mrad"),
     "rmsd_angstrom": (0.0, 0.3, "Å"),
     "c30_mm": (-100.0, 100.0, "mm"),
     "c10_angstrom": (-1e6, 1e6, "Å"),
 }
-"""What the simulator accepts, per field: lowest, highest, unit."""
+"""What the simulator accepts, per field: lowest, highest, unit.
+
+No aperture that forms a probe is below 0.5 mrad, whose diffraction limit 0.61 λ/α is 24 Å at
+300 kV, and no detector ends below 1 mrad, inside the unscattered beam of all but the smallest of
+them. Angles in radians, up to 0.1 and 0.25, are below, and so are refused.
+"""
 
 VECTOR_ORDER = (
     "element",
@@ -112,8 +117,7 @@ class Settings:
             value = getattr(self, field)
             if isinstance(value, jax.core.Tracer) or (value is None and field == "rmsd_angstrom"):
                 continue
-            open_low = field == "outer_mrad"
-            if problem := range_problem(field, value, low, high, unit, open_low=open_low):
+            if problem := range_problem(field, value, low, high, unit):
                 problems.append(problem)
             if not is_number(value):
                 continue

@@ -16,7 +16,8 @@ from ppiscs_jax.kernel import Curve, ScatteringKernel, largest_relative_error
 from ppiscs_jax.plan import Plan, power_of_two_rings
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan
-from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings import RANGES, Settings
+from ppiscs_jax.units import LEAST_RELATIVE_ERROR
 
 __all__ = ["Progress", "largest_relative_error", "scattering_kernel", "simulate", "simulate_scan"]
 
@@ -33,12 +34,12 @@ def _problems(
     workers: int | None,
 ) -> list[str]:
     """What is wrong with the arguments of `scattering_kernel`."""
-    found = [range_problem("apertures_mrad", a, 0.5, 100.0, "mrad") for a in apertures]
+    found = [range_problem("apertures_mrad", a, *RANGES["convergence_mrad"]) for a in apertures]
     found += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
     found += [
         range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
         range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"),
-        range_problem("relative_error", relative_error, 0.0, 1.0, "", open_low=True),
+        range_problem("relative_error", relative_error, LEAST_RELATIVE_ERROR, 1.0, ""),
         range_problem("max_waves", max_waves, 128, 2**40, "waves", whole=True),
         range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
     ]
@@ -52,6 +53,7 @@ def _problems(
         low, high = angle_edges[[0, -1]]
         for inner, outer in detectors:
             found.append(range_problem("inner_mrad", inner, low, high, "mrad, the angle edges"))
+            found.append(range_problem("outer_mrad", outer, *RANGES["outer_mrad"]))
             found.append(
                 range_problem(
                     "outer_mrad", outer, inner, high, "mrad, the angle edges", open_low=True

@@ -2,9 +2,13 @@
 
 from ppiscs_jax.errors import InputError, range_problem
 
+LEAST_RELATIVE_ERROR = 1e-6
+"""Smallest relative error that may be asked for: waves are computed in float32, whose rounding
+(6e-8 of each number, and more in sums) hides smaller ones."""
+
 
 def parse_fraction(text: str, field: str) -> float:
-    """A fraction above 0 and up to 1, from "0.005" or "0.5%".
+    """A fraction from LEAST_RELATIVE_ERROR to 1, from "0.005" or "0.5%".
 
     Raises:
         InputError: naming `field`, if the text is no number or out of range.
@@ -18,7 +22,7 @@ def parse_fraction(text: str, field: str) -> float:
         ) from None
     if stripped.endswith("%"):
         value /= 100
-    if problem := range_problem(field, value, 0.0, 1.0, "(or 100%)", open_low=True):
+    if problem := range_problem(field, value, LEAST_RELATIVE_ERROR, 1.0, ""):
         raise InputError(problem)
     return value
 

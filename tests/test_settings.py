@@ -87,6 +87,17 @@ def test_every_problem_is_listed():
         assert problem.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("outer_mrad", 0.2), ("outer_mrad", 0.99), ("convergence_mrad", 0.02)]
+)
+def test_angles_in_radians_are_refused(field, value):
+    """The message says the same angle in mrad; those of 1 mrad and more could be meant."""
+    message = f"{field} = {value} mrad: must be .*is it in rad\\? {value} rad are"
+    with pytest.raises(InputError, match=message if value < 0.25 else f"{field} = {value} mrad"):
+        dataclasses.replace(GOLD, **{"inner_mrad": 0.06, field: value})
+    assert dataclasses.replace(GOLD, inner_mrad=0.0, outer_mrad=1.0).outer_mrad == 1
+
+
 @pytest.mark.parametrize("outer", [60.0, 59.0])
 def test_detector_needs_width(outer):
     with pytest.raises(InputError, match="inner_mrad = 60 mrad: must be below outer_mrad"):

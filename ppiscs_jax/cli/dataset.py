@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.table import print_table
 
 app = typer.Typer(help="Inspect, verify and pack data sets of scattering kernels.")
@@ -26,7 +26,8 @@ def info(path: FileOrFolder) -> None:
         "up to (mrad)", "waves", "largest noise",
     ):  # fmt: skip
         table.add_column(heading, no_wrap=True)
-    for c in contents(path):
+    groups = contents(path)
+    for c in groups:
         table.add_row(
             c.element,
             c.zone_axis,
@@ -39,7 +40,10 @@ def info(path: FileOrFolder) -> None:
             "–".join(map(str, c.waves)),
             "–" if isnan(c.noise) else f"{c.noise:.2g}",
         )
-    print_table(table, Console())
+    print_table(table, new_console())
+    versions = sorted({v for c in groups for v in c.versions})
+    made_by = "different versions of ppiscs-jax:" if len(versions) > 1 else "ppiscs-jax"
+    typer.echo(f"made by {made_by} {', '.join(versions)}")
     typer.echo("noise: mean standard error over thickness / maximum, at 45–160 and 60–200 mrad")
 
 
@@ -84,7 +88,6 @@ def unpack(
     """Undo pack, so that `generate --resume` goes on from packed files."""
     from ppiscs_jax.dataset.kernels import unpack_kernels
 
-    folder.mkdir(parents=True, exist_ok=True)
     written = [path for file in packed for path in unpack_kernels(file, folder)]
     typer.echo(f"{folder}: {len(written)} kernels written")
 

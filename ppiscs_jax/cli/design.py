@@ -2,13 +2,13 @@
 
 import csv
 import json
+from functools import partial
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ppiscs_jax.cli.options import (
@@ -23,6 +23,7 @@ from ppiscs_jax.cli.options import (
     Temperature,
     settings_of,
 )
+from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_table
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.files import output_problem, replacing
@@ -148,10 +149,8 @@ def design(
         "optimum": (found.settings, found.error_probability),
     }
     descents = {"descents": len(found.converged), "converged": int(found.converged.sum())}
-    _show(points, asked, descents)
-    for path in out or []:
-        _save(path, points, {**asked, **descents})
-        typer.echo(f"wrote {path}", err=True)
+    files = [(path, partial(_save, path, points, {**asked, **descents})) for path in out or []]
+    save_then_show(files, lambda: _show(points, asked, descents))
 
 
 def _check(
@@ -262,7 +261,7 @@ def _show(points: Points, asked: dict[str, Any], descents: dict[str, int]) -> No
     for name, (s, p) in points.items():
         numbers = (s.voltage_kv, s.convergence_mrad, s.inner_mrad, s.outer_mrad, p)
         table.add_row(name, *(f"{number:.4g}" for number in numbers))
-    console = Console()
+    console = new_console()
     print_table(table, console)
     s, _ = points["start"]
     fewest, most = asked["n_atoms"]
@@ -272,7 +271,7 @@ def _show(points: Points, asked: dict[str, Any], descents: dict[str, int]) -> No
         f"P_e: probability of a wrong number of atoms; surrogate {ADDITIVE!r}; "
         f"{descents['converged']} of {descents['descents']} descents converged",
     ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _save(path: Path, points: Points, about: dict[str, Any]) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.table import print_table
 
 
@@ -30,15 +30,16 @@ def evaluate(
 ) -> None:
     """Score a surrogate against simulations that it was not trained on.
 
-    Score of a curve: 0.8 √(mean over n of error² − standard error², not below 0) / maximum.
+    Score of a curve: 0.8 √(mean over n of error² − standard error², not below 0) / maximum, over
+    the thicknesses that the surrogate knows.
     """
-    from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_checks
-    from ppiscs_jax.surrogate.evaluate import evaluate as scores_of
+    from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_checks, score
     from ppiscs_jax.surrogate.predict import predict, read_surrogate
 
     given = load_checks(checks)
     surrogate = read_surrogate(model)
-    scores = scores_of(lambda x: predict(x, surrogate=surrogate), given)
+    predicted = predict(given.x, surrogate=surrogate)
+    scores = score(predicted, given.ppiscs, given.standard_error)
     largest = np.nanmax(given.ppiscs, axis=-1)
     noise = np.nanmean(given.standard_error, axis=-1) / largest
     table = Table()
@@ -60,8 +61,9 @@ def evaluate(
             noise[chosen].mean(),
         )
         table.add_row(name, str(len(known)), *(f"{number:.2e}" for number in numbers))
-    console = Console()
-    print_table(table, console)
+    print_table(table, new_console())
     unknown = int(np.sum(~np.isfinite(scores)))
     if unknown:
-        console.print(f"{unknown} curves lie outside of what the surrogate was made for")
+        typer.echo(f"{unknown} curves lie outside of what the surrogate was made for")
+    if predicted.shape[-1] < given.ppiscs.shape[-1]:
+        typer.echo(f"compared up to {predicted.shape[-1]} atoms, the most that the surrogate knows")

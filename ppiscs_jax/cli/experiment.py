@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.table import print_table
 from ppiscs_jax.errors import InputError, choice_problem
 
@@ -31,7 +31,7 @@ def list_experiments(folder: Folder = HERE) -> None:
     for name, path in _experiments(folder).items():
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         table.add_row(name, docstring.split("\n", 1)[0])
-    print_table(table, Console())
+    print_table(table, new_console())
 
 
 @app.command("run")

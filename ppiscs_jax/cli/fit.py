@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_table, with_error
 from ppiscs_jax.config import load_config
 from ppiscs_jax.errors import InputError, range_problem
@@ -32,6 +33,9 @@ Plot = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Save a figure: .png, .pdf or .svg.")
 ]
 
+Files = list[tuple[Path, Callable[[], object]]]
+"""Paths, and what writes each."""
+
 
 def fit(
     measured: Annotated[
@@ -51,12 +55,13 @@ def fit(
     Prints what the curve says of each number: its estimate, how sure it is, and what it cannot be
     told from.
     """
-    from ppiscs_jax.dataset.library import read_library
+    from ppiscs_jax.dataset.library import read_library, sidecar_of
     from ppiscs_jax.inverse.config import FitConfig
     from ppiscs_jax.inverse.fit import fit as fit_curve
 
     given = load_config(config, FitConfig)
-    problems = _output_problems(out, ".json", plot)
+    inputs = [measured, sidecar_of(measured), config]
+    problems = _output_problems(out, ".json", plot, inputs)
     library = _tried(problems, lambda: read_library(measured))
     curve: Any = library and _tried(problems, lambda: given.measured(library))
     n_atoms = len(curve.ppiscs) if curve else 1
@@ -67,7 +72,7 @@ def fit(
 
     options = {"method": given.method, "cost": given.cost, "precision": precision}
     result = fit_curve(forward, problem, curve, **options)
-    _print_fit(result, Console())
+    files: Files = []
     if out:
         content = {
             "config": given.model_dump(),
@@ -87,13 +92,13 @@ def fit(
             "versions": {p: version(p) for p in ("ppiscs-jax", "jax", "scipy")},
         }  # fmt: skip
         text = json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
-        with replacing(out) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        files.append((out, partial(_write, out, text)))
     if plot:
         from ppiscs_jax.plots.fits import plot_fit
 
-        plot_fit(curve, _stated(given, forward), result.curve, plot, title=_title(given.settings()))
-    _tell_files(out, plot)
+        drawn = curve, _stated(given, forward), result.curve
+        files.append((plot, partial(plot_fit, *drawn, plot, title=_title(given.settings()))))
+    save_then_show(files, lambda: _print_fit(result))
 
 
 def uncertainty(
@@ -115,7 +120,7 @@ def uncertainty(
     from ppiscs_jax.inverse.uncertainty import prior_samples, propagate
 
     given = load_config(config, FitConfig)
-    problems = _output_problems(out, ".csv", plot)
+    problems = _output_problems(out, ".csv", plot, [config])
     problems += [
         p
         for p in (
@@ -157,22 +162,21 @@ def uncertainty(
     for n, value, mean, std, error in rows:
         percent = f"{100 * std / value:.2f}"
         table.add_row(str(n), f"{value:.5g}", f"{mean:.5g}", with_error(std, error), percent)
-    console = Console()
-    print_table(table, console)
-    console.print(
-        f"{_title(given.settings())}; {draws} uniform draws, seed {seed}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    title = _title(given.settings())
+    files: Files = []
     if out:
-        with replacing(out) as temporary:
-            lines = [",".join(columns), *(",".join(f"{v:.9g}" for v in row) for row in rows)]
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = [",".join(columns), *(",".join(f"{v:.9g}" for v in row) for row in rows)]
+        files.append((out, partial(_write, out, "\n".join(lines))))
     if plot:
         from ppiscs_jax.plots.fits import plot_uncertainty
 
-        plot_uncertainty(stated, spread.std, plot, title=_title(given.settings()))
-    _tell_files(out, plot)
+        files.append((plot, partial(plot_uncertainty, stated, spread.std, plot, title=title)))
+
+    def show() -> None:
+        print_table(table, new_console())
+        typer.echo(f"{title}; {draws} uniform draws, seed {seed}")
+
+    save_then_show(files, show)
 
 
 def _tried(problems: list[str], function: Callable[[], Any]) -> Any:
@@ -196,16 +200,23 @@ def _stated(given: "FitConfig", forward: Any) -> Any:
     return given.gain * curve + given.offset_angstrom2
 
 
-def _output_problems(out: Path | None, suffix: str, plot: Path | None) -> list[str]:
-    found = [output_problem(out, (suffix,))] if out else []
+def _output_problems(
+    out: Path | None, suffix: str, plot: Path | None, inputs: list[Path]
+) -> list[str]:
+    found = [output_problem(out, (suffix,), inputs)] if out else []
     if plot:
         from ppiscs_jax.plots.curves import SUFFIXES  # matplotlib is slow to import
 
-        found.append(output_problem(plot, SUFFIXES))
+        found.append(output_problem(plot, SUFFIXES, inputs))
     return [p for p in found if p]
 
 
-def _print_fit(result: "Fit", console: Console) -> None:
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _print_fit(result: "Fit") -> None:
     """The identifiability table and the goodness of fit; what to beware of, to stderr."""
     table = Table()
     for head, side in (
@@ -223,7 +234,7 @@ def _print_fit(result: "Fit", console: Console) -> None:
             p.verdict,
             f"{p.partner} ({p.correlation:+.2f})" if p.partner else "",
         )
-    print_table(table, console)
+    print_table(table, new_console())
     rms = np.sqrt(np.nanmean(result.residuals**2))
     lines = [f"residuals: rms {rms:.3g} Å²; {result.evaluations} curves evaluated"]
     if result.explained is not None:
@@ -232,7 +243,7 @@ def _print_fit(result: "Fit", console: Console) -> None:
             f"p = {result.p_value:.2g}"
         )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        typer.echo(line)
     if result.explained is False:
         typer.echo("warning: the model does not explain the curve", err=True)
     if not result.success:
@@ -253,9 +264,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | list | tuple):
         return [_plain(v) for v in np.asarray(value, dtype=object).tolist()]
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _tell_files(*paths: Path | None) -> None:
-    for path in paths:
-        if path:
-            typer.echo(f"wrote {path}", err=True)

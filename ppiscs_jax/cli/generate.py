@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def generate(
 
     campaign = load_config(config, Campaign)
     folder = out or Path("output") / config.stem
-    stderr = Console(stderr=True)
-    with show_progress(stderr, describe) as progress:
+    with show_progress(new_console(stderr=True), describe) as progress:
         summary = campaigns.generate(
             campaign,
             folder,
@@ -52,9 +51,9 @@ def generate(
             progress=progress,
         )
     for damaged in summary.damaged:
-        stderr.print(f"made again: {damaged}", markup=False, soft_wrap=True)
+        typer.echo(f"made again: {damaged}", err=True)
     for name in summary.noisy:
-        stderr.print(f"warning: {name} is noisier than its limit: raise max_waves", soft_wrap=True)
+        typer.echo(f"warning: {name} is noisier than its limit: raise max_waves", err=True)
     typer.echo(
         f"{folder}: {summary.made} tasks made, {summary.finished_before} were finished before"
     )

@@ -1,5 +1,6 @@
 """The `ppiscs` command and how its errors are shown: one line on stderr."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,6 +14,7 @@ from ppiscs_jax.cli.evaluate import evaluate
 from ppiscs_jax.cli.fit import fit, uncertainty
 from ppiscs_jax.cli.generate import generate
 from ppiscs_jax.cli.options import PairCommand
+from ppiscs_jax.cli.output import lasting_streams
 from ppiscs_jax.cli.predict import predict
 from ppiscs_jax.cli.simulate import simulate
 from ppiscs_jax.cli.train import train
@@ -25,6 +27,7 @@ app = typer.Typer(
     help="ADF-STEM scattering cross-sections (PPISCS) of fcc crystals.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # what is in square brackets would be taken for markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=PairCommand)(predict)
@@ -61,7 +64,11 @@ def _common(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 output failed, 2 bad input, 130 interrupted."""
-    sys.exit(_run(arguments))
+    with lasting_streams() as stdout:
+        code = _run(arguments)
+        if problem := stdout.problem:
+            code = _complain(problem, code or 1)
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -74,8 +81,25 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _complain(error.format_message(), error.exit_code)
     except (OSError, RuntimeError) as error:
         return _complain(str(error), 1)
+    except AssertionError:
+        # JAX has no better word for a platform that is not there.
+        if problem := _platform_problem():
+            return _complain(problem, 2)
+        raise
     # Typer turns Ctrl-C into this exit code, without a word.
     return _complain("interrupted", code) if code == INTERRUPTED else code
+
+
+def _platform_problem() -> str | None:
+    """Say why JAX cannot compute where it was told to, or None."""
+    import jax
+
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError):
+        platforms = os.environ.get("JAX_PLATFORMS")
+        return f"JAX_PLATFORMS = {platforms!r}: JAX finds no such device here; try cpu"
+    return None
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,13 +1,14 @@
 """What several commands share: options of the experiment, and what is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
+from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_curves
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem
@@ -85,17 +86,19 @@ def settings_of(detectors: Sequence[str], **fields: Any) -> tuple[list[Settings]
     return settings, list(dict.fromkeys(problems))
 
 
-def output_problems(outputs: Sequence[Path], plot: Path | None) -> list[str]:
-    """Say why curves or figures could not be written."""
+def output_problems(
+    outputs: Sequence[Path], plot: Path | None, inputs: Sequence[Path] = ()
+) -> list[str]:
+    """Say why curves or figures could not be written; inputs must not be overwritten."""
     problems: list[str | None] = []
     if outputs:
         from ppiscs_jax.dataset.curves import SUFFIXES as DATA_SUFFIXES  # h5py is slow to import
 
-        problems += [output_problem(path, DATA_SUFFIXES) for path in outputs]
+        problems += [output_problem(path, DATA_SUFFIXES, inputs) for path in outputs]
     if plot:
         from ppiscs_jax.plots.curves import SUFFIXES as PLOT_SUFFIXES  # and so is matplotlib
 
-        problems.append(output_problem(plot, PLOT_SUFFIXES))
+        problems.append(output_problem(plot, PLOT_SUFFIXES, inputs))
     return [p for p in problems if p]
 
 
@@ -103,19 +106,16 @@ def write_curves(
     curves: Sequence[Curve],
     outputs: Sequence[Path],
     plot: Path | None,
-    stderr: Console,
     checks: Sequence[Curve] = (),
 ) -> None:
-    """The table to stdout, then the files; checks go into the table and the figure."""
-    # The table first: it is there even if a disk fills up while files are written.
-    print_curves(curves, Console(), checks)
+    """The files, then the table to stdout; checks go into the table and the figure."""
+    files: list[tuple[Path, Callable[[], object]]] = []
     if outputs:
         from ppiscs_jax.dataset.curves import save_curves
-    for path in outputs:
-        save_curves(path, curves)
+
+        files += [(path, partial(save_curves, path, curves)) for path in outputs]
     if plot:
         from ppiscs_jax.plots.curves import plot_curves
 
-        plot_curves(curves, plot, checks=checks)
-    for path in [*outputs, *([plot] if plot else [])]:
-        stderr.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        files.append((plot, partial(plot_curves, curves, plot, checks=checks)))
+    save_then_show(files, lambda: print_curves(curves, new_console(), checks))

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ppiscs_jax.cli.options import (
     C10,
@@ -99,17 +98,16 @@ def predict(
         raise InputError(problems)
 
     curves = [predict_curve(each) for each in settings]
-    stderr = Console(stderr=True)
     checks = []
     if relative_error:
-        kernel = simulated(settings, stderr, relative_error=relative_error)
+        kernel = simulated(settings, relative_error=relative_error)
         checks = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
-    write_curves(curves, outputs, plot, stderr, checks)
+    write_curves(curves, outputs, plot, checks)
 
 
 def _predict_file(path: Path, outputs: list[Path], others: list[object]) -> None:
     """Curves of the settings in a CSV file, as another."""
-    problems = output_problems(outputs, None)
+    problems = output_problems(outputs, None, inputs=[path])
     if len(outputs) != 1 or outputs[0].suffix.lower() != ".csv":
         problems.append("out: with --csv, give one .csv file")
     if any(other is not None for other in others):

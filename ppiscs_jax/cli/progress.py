@@ -56,7 +56,7 @@ def _lines(
         nonlocal last
         if time.monotonic() - last >= seconds_between_lines:
             last = time.monotonic()
-            console.print(describe(state), highlight=False, soft_wrap=True)
+            console.print(describe(state), soft_wrap=True)
 
     return update
 

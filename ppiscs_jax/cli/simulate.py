@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ppiscs_jax.cli.options import (
     C10,
@@ -23,6 +22,7 @@ from ppiscs_jax.cli.options import (
     settings_of,
     write_curves,
 )
+from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import describe, show_progress
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
@@ -76,24 +76,22 @@ def simulate(
         c30_mm=c30,
         c10_angstrom=c10,
     )
-    stderr = Console(stderr=True)
-    kernel = simulated(settings, stderr, relative_error=relative_error, n_atoms=atoms, seed=seed)
+    kernel = simulated(settings, relative_error=relative_error, n_atoms=atoms, seed=seed)
     curves = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
-    write_curves(curves, outputs, plot, stderr)
+    write_curves(curves, outputs, plot)
     reached = largest_relative_error(kernel, [settings[0].convergence_mrad], _angles(settings))
     if not reached <= relative_error:
-        stderr.print(
+        typer.echo(
             f"warning: the largest relative standard error is {reached:.2%}, "
             f"above the {relative_error:.2%} asked for",
-            markup=False,
-            soft_wrap=True,
+            err=True,
         )
 
 
-def simulated(settings: Sequence[Settings], stderr: Console, **options: Any) -> ScatteringKernel:
+def simulated(settings: Sequence[Settings], **options: Any) -> ScatteringKernel:
     """One simulation for settings that differ in their detectors, with progress."""
     angles = _angles(settings)
-    with show_progress(stderr, describe) as progress:
+    with show_progress(new_console(stderr=True), describe) as progress:
         return scattering_kernel(
             settings[0],
             angle_edges_mrad=sorted({angle for pair in angles for angle in pair}),

@@ -8,10 +8,13 @@ from rich.table import Table
 
 from ppiscs_jax.kernel import Curve
 
+ROUNDING = 1e-15
+"""Errors below this part of a value are less than the rounding of its digits."""
+
 
 def with_error(value: float, error: float) -> str:
     """`value ± error`, both to the decimal that leaves the error two significant digits."""
-    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+    if not (math.isfinite(value) and math.isfinite(error) and error > ROUNDING * abs(value)):
         return f"{value:.6g} ± {error:.2g}"
     # Format first: 0.0996 becomes 1.0e-01, not three digits at the old exponent.
     exponent = int(f"{error:.1e}".split("e")[1])
@@ -43,7 +46,7 @@ def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Cur
         table.add_row(str(n), *values)
     print_table(table, console)
     for line in (*_caption(curves[0]), *(c.made_by for c in checks[:1])):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _caption(curve: Curve) -> tuple[str, str]:

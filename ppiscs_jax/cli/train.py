@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def train(
     recipe = load_config(config, Recipe)
     folder = out or Path("output") / config.stem
     table = load_table(file for path in data for file in kernel_files(path))
-    with show_progress(Console(stderr=True), describe) as progress:
+    with show_progress(new_console(stderr=True), describe) as progress:
         params = train_network(recipe, table, folder, progress=progress)
     network = recipe.network.network(table.beyond.shape[-1])
     if network.as_published:

@@ -22,6 +22,7 @@ from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, zone_axis
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.settings import RANGES, Settings
+from ppiscs_jax.units import LEAST_RELATIVE_ERROR
 
 Numbers = Annotated[list[float], Field(min_length=1)]
 
@@ -37,7 +38,7 @@ class NoiseLimit(Model):
     """Largest mean standard error over thickness, over the curve's maximum, for an aperture."""
 
     convergence_mrad: PositiveFloat
-    limit: Annotated[float, Field(gt=0, lt=1)]
+    limit: Annotated[float, Field(ge=LEAST_RELATIVE_ERROR, lt=1)]
 
 
 class Campaign(Model):

@@ -53,9 +53,13 @@ class Resources:
         found = []
         if self.workers < 1:
             found.append(f"workers = {self.workers}: must be 1 or more")
-        if self.scheduler and self.slurm:
+        if self.scheduler is not None and self.slurm is not None:
             found.append("scheduler and slurm: give one of them, not both")
-        if self.slurm:
+        if self.scheduler is not None and not self.scheduler.strip():
+            found.append(
+                f"scheduler = {self.scheduler!r}: must be an address, such as tcp://host:8786"
+            )
+        if self.slurm is not None:
             try:
                 _slurm_config(self.slurm)
             except InputError as error:
@@ -70,29 +74,32 @@ def runner(resources: Resources) -> Iterator[Runner]:
     Raises:
         InputError: the scheduler does not answer, or a needed package is missing.
     """
-    if not resources.scheduler and not resources.slurm and resources.workers == 1:
+    if resources == Resources():
         yield _one_after_the_other if jax.default_backend() == "cpu" else _in_threads
         return
     with _client(resources) as client:
         yield lambda work, items: _on_client(client, work, items)
 
 
+def _attempt(work: Work, item: Any) -> Any:
+    """The result of work, or the exception it raised, which dask would print with its traceback."""
+    try:
+        return work(item)
+    except Exception as error:
+        return error
+
+
 def _one_after_the_other(work: Work, items: Sequence[Any]) -> Results:
     for item in items:
-        try:
-            result = work(item)
-        except Exception as error:
-            result = error
-        yield item, result
+        yield item, _attempt(work, item)
 
 
 def _in_threads(work: Work, items: Sequence[Any]) -> Results:
     pool = ThreadPoolExecutor(THREADS_PER_GPU)
     try:
-        futures = {pool.submit(work, item): item for item in items}
+        futures = {pool.submit(_attempt, work, item): item for item in items}
         for future in as_completed(futures):
-            error = future.exception()
-            yield futures[future], error if error else future.result()
+            yield futures[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -101,11 +108,13 @@ def _on_client(client: Any, work: Work, items: Sequence[Any]) -> Results:
     import distributed
 
     futures = {
-        client.submit(work, item, priority=-i, pure=False): item for i, item in enumerate(items)
+        client.submit(_attempt, work, item, priority=-i, pure=False): item
+        for i, item in enumerate(items)
     }
     for future in distributed.as_completed(list(futures)):
         if future.cancelled():
             raise ConnectionError("lost the connection to the dask scheduler")
+        # An error of dask's own: workers died.
         result = future.exception() if future.status == "error" else future.result()
         yield futures.pop(future), result
 
@@ -115,7 +124,7 @@ def _client(resources: Resources) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    if resources.scheduler:
+    if resources.scheduler is not None:
         try:
             client = Client(resources.scheduler, timeout="30s")
         except (OSError, ValueError) as error:
@@ -127,9 +136,11 @@ def _client(resources: Resources) -> Iterator[Any]:
     settings = {
         "distributed.scheduler.allowed-failures": RETRIES,
         "distributed.comm.timeouts.connect": "60s",
+        # Forked processes would hang: JAX has threads.
+        "distributed.worker.multiprocessing-method": "spawn",
     }
     with dask.config.set(settings):
-        if resources.slurm:
+        if resources.slurm is not None:
             cluster = _slurm_cluster(resources.slurm)
         else:
             cluster = LocalCluster(

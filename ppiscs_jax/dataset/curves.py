@@ -16,7 +16,7 @@ import numpy as np
 
 from ppiscs_jax.dataset.hdf5 import new_hdf5
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.kernel import Curve
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
@@ -65,8 +65,7 @@ def load_curves(path: str | Path) -> list[Curve]:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: its name must end in one of {', '.join(SUFFIXES)}")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     _, read = _FORMATS[suffix]
     try:
         metadata, arrays = read(Path(path))

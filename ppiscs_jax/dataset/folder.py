@@ -1,20 +1,20 @@
 """The folder of a campaign: what is finished in it, and that nobody else works in it."""
 
-import fcntl
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ppiscs_jax.dataset.campaign import Campaign, Task
 from ppiscs_jax.dataset.kernels import read_kernels
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import replacing
+from ppiscs_jax.files import LOCK_FILE, append_json, claimed, replacing
 
 CAMPAIGN_FILE = "campaign.json"
 LOG_FILE = "log.jsonl"
-LOCK_FILE = ".lock"
 
 LEFTOVERS = (".*.h5", ".campaign.*.json")
 """What a run that was killed may leave half-written."""
@@ -74,13 +74,7 @@ def working_in(folder: Path, campaign: Campaign) -> Iterator[None]:
     Raises:
         InputError: another process works in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "w") as lock:
-        try:
-            # Released by the system when the process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"output {folder}: another process works in it") from error
+    with claimed(folder):
         for leftover in (path for pattern in LEFTOVERS for path in folder.glob(pattern)):
             leftover.unlink()
         content = {"fingerprint": campaign.fingerprint, "config": campaign.model_dump(mode="json")}
@@ -89,35 +83,60 @@ def working_in(folder: Path, campaign: Campaign) -> Iterator[None]:
         yield
 
 
-def damage(folder: Path, task: Task) -> str | None:
-    """Say why the file of a finished task cannot be used, or None."""
+@dataclass(frozen=True)
+class State:
+    """How far a campaign is.
+
+    Attributes:
+        finished, to_do: its tasks.
+        damaged: what is wrong with the files of tasks that are still to do.
+        versions: numbers of finished kernels by the version of this package that made them.
+    """
+
+    finished: list[Task]
+    to_do: list[Task]
+    damaged: list[str]
+    versions: Counter[str]
+
+
+def package_version(folder: Path, task: Task) -> str:
+    """The version of this package that made the file of a finished task, all of which is checked.
+
+    Raises:
+        InputError: the file is damaged, or not that of the task.
+        OSError: the system could not read the file, which may be whole.
+    """
     path = task_path(folder, task)
-    try:
-        kernels = [(name, metadata["seed"]) for name, metadata, _ in read_kernels(path)]
-    except InputError as error:
-        return str(error)
-    if kernels != [(task.name, task.seed)]:
-        return f"{path}: damaged, not the kernel {task.name} of seed {task.seed}"
-    return None
+    kernels = {name: metadata for name, metadata, _ in read_kernels(path)}
+    if {name: metadata["seed"] for name, metadata in kernels.items()} != {task.name: task.seed}:
+        raise InputError(f"{path}: damaged, not the kernel {task.name} of seed {task.seed}")
+    return kernels[task.name]["package_version"]
 
 
-def sort_tasks(folder: Path, tasks: Sequence[Task]) -> tuple[list[Task], list[Task], list[str]]:
-    """Finished tasks, tasks still to do, and what is damaged of these."""
-    finished: list[Task] = []
-    to_do: list[Task] = []
-    damages = []
+def state(folder: Path, tasks: Sequence[Task]) -> State:
+    """Which tasks are finished, which still to do, and what is damaged of these.
+
+    Raises:
+        OSError: the system could not read a file, which may be whole.
+    """
+    found = State([], [], [], Counter())
     for task in tasks:
-        problem = damage(folder, task) if task_path(folder, task).exists() else ""
-        (to_do if problem is not None else finished).append(task)
-        if problem:
-            damages.append(problem)
-    return finished, to_do, damages
+        if not task_path(folder, task).exists():
+            found.to_do.append(task)
+            continue
+        try:
+            found.versions[package_version(folder, task)] += 1
+        except InputError as error:
+            found.to_do.append(task)
+            found.damaged.append(str(error))
+        else:
+            found.finished.append(task)
+    return found
 
 
 def log(folder: Path, entry: dict[str, Any]) -> None:
     """Append a line to the campaign's log."""
-    with open(folder / LOG_FILE, "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    append_json(folder / LOG_FILE, entry)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

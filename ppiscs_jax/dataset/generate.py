@@ -3,9 +3,11 @@
 import contextlib
 import socket
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,15 @@ import numpy as np
 
 from ppiscs_jax.dataset.campaign import Campaign, Task
 from ppiscs_jax.dataset.cluster import Resources, runner
-from ppiscs_jax.dataset.folder import folder_problem, log, sort_tasks, task_path, working_in
+from ppiscs_jax.dataset.folder import (
+    State,
+    folder_problem,
+    log,
+    package_version,
+    state,
+    task_path,
+    working_in,
+)
 from ppiscs_jax.dataset.kernels import save_kernels
 from ppiscs_jax.dataset.task import noise_over_limit, simulate_task, task_grid
 from ppiscs_jax.errors import InputError
@@ -70,7 +80,8 @@ def generate(
     """Simulate all tasks of a campaign into files of a folder, one a task.
 
     May be killed at any time: finished tasks stay, the others are made by the next run, to the
-    same bytes. Damaged files are made again.
+    same numbers but for rounding, and to the same bytes on the same machine with the same
+    versions and numbers of threads. Damaged files are made again, and stay until then.
 
     Args:
         campaign: what to simulate.
@@ -80,11 +91,14 @@ def generate(
             more elements, zone axes, voltages and rmsd.
         progress: called with a `Progress`.
 
+    Warns:
+        UserWarning: the folder's kernels are made by different versions of this package.
+
     Raises:
         InputError: before any work: all that is wrong with folder and resources.
         TaskError: some tasks failed; the others were finished first.
-        OSError: a file could not be written, after which no further task was begun, or the
-            scheduler was lost.
+        OSError: a finished file could not be read, whether it is damaged or not; or one could not
+            be written, after which no further task was begun; or the scheduler was lost.
     """
     folder, resources = Path(folder).absolute(), resources or Resources()
     problems = resources.problems()
@@ -94,10 +108,10 @@ def generate(
         raise InputError(problems)
     tasks = campaign.tasks()
     with working_in(folder, campaign):
-        finished, to_do, damaged = sort_tasks(folder, tasks)
-        for path in (task_path(folder, task) for task in to_do):
-            path.unlink(missing_ok=True)
-        report = _Report(campaign, to_do, len(finished), progress)
+        before = state(folder, tasks)
+        to_do = before.to_do
+        _warn_of_versions(folder, before)
+        report = _Report(campaign, to_do, len(before.finished), progress)
         failed, noisy = [], []
         if to_do:
             with (
@@ -116,16 +130,25 @@ def generate(
                     report.finished(task)
         if failed:
             raise TaskError(f"{len(failed)} tasks failed: " + "; ".join(failed[:5]))
-    return Summary(len(finished), len(to_do), damaged, noisy)
+    return Summary(len(before.finished), len(to_do), before.damaged, noisy)
+
+
+def _warn_of_versions(folder: Path, before: State) -> None:
+    """Say that the folder's kernels are, or will be, made by different versions of the package."""
+    ours = {version("ppiscs-jax")} if before.to_do else set()
+    versions = sorted(before.versions.keys() | ours)
+    if len(versions) > 1:
+        message = f"{folder}: its kernels are made by different versions of ppiscs-jax"
+        warnings.warn(f"{message}: {', '.join(versions)}", stacklevel=3)
 
 
 def _make(campaign: Campaign, folder: Path, task: Task) -> dict[str, Any]:
-    """Make the file of a task where it is not there yet; what the log is to say of it."""
+    """Make the file of a task where it is not there and whole; what the log is to say of it."""
     path = task_path(folder, task)
     started, cpu_started = time.monotonic(), time.process_time()
     entry: dict[str, Any] = {"task": task.name, "worker": socket.gethostname()}
     # A task is given out again if its worker died after it had finished the file.
-    if not path.exists():
+    if not _is_whole(folder, task):
         _forget_old_programs(campaign, task)
         kernel = simulate_task(campaign, task)
         try:
@@ -133,12 +156,18 @@ def _make(campaign: Campaign, folder: Path, task: Task) -> dict[str, Any]:
         except InputError as error:
             # The folder could be written when the run began: no task will fare better.
             raise OSError(str(error)) from error
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
         entry["waves"] = kernel.waves
         entry["noise_over_limit"] = round(noise_over_limit(campaign, kernel), 3)
     seconds = {"wall_s": time.monotonic() - started, "cpu_s": time.process_time() - cpu_started}
     return entry | {key: round(value, 2) for key, value in seconds.items()}
+
+
+def _is_whole(folder: Path, task: Task) -> bool:
+    try:
+        package_version(folder, task)
+    except InputError:
+        return False
+    return True
 
 
 _compiled: set[Any] = set()

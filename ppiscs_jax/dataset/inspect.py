@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppiscs_jax.dataset.folder import damage, read_campaign, sort_tasks, task_path
-from ppiscs_jax.dataset.kernels import SUFFIXES, load_kernels, pack_kernels, read_kernels
+from ppiscs_jax.dataset.folder import read_campaign, state, task_path
+from ppiscs_jax.dataset.kernels import SUFFIXES, pack_kernels, read_kernels, to_kernel
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.kernel import ScatteringKernel, noise
 
@@ -30,6 +30,7 @@ class Contents:
         waves: fewest and most waves of a kernel.
         noise: largest noise at smallest and largest aperture and the usual detectors (see
             `kernel.noise`).
+        versions: of this package, by which they were made.
     """
 
     element: str
@@ -42,6 +43,7 @@ class Contents:
     outer_mrad: float
     waves: tuple[int, int]
     noise: float
+    versions: tuple[str, ...]
 
 
 def kernel_files(path: str | Path) -> list[Path]:
@@ -67,9 +69,10 @@ def contents(path: str | Path) -> list[Contents]:
     """
     groups: dict[tuple[str, str], list[tuple]] = {}
     for file in kernel_files(path):
-        for kernel in load_kernels(file).values():
+        for _, metadata, arrays in read_kernels(file):
+            kernel = to_kernel(metadata, arrays)
             key = (kernel.settings.element, kernel.settings.zone_axis)
-            groups.setdefault(key, []).append(_facts(kernel))
+            groups.setdefault(key, []).append((*_facts(kernel), metadata["package_version"]))
     return [_contents(*key, facts) for key, facts in groups.items()]
 
 
@@ -88,7 +91,7 @@ def _facts(kernel: ScatteringKernel) -> tuple:
 
 
 def _contents(element: str, zone_axis: str, facts: Sequence[tuple]) -> Contents:
-    voltages, rmsd, n, apertures, outer, waves, noises = zip(*facts, strict=True)
+    voltages, rmsd, n, apertures, outer, waves, noises, versions = zip(*facts, strict=True)
     return Contents(
         element=element,
         zone_axis=zone_axis,
@@ -100,6 +103,7 @@ def _contents(element: str, zone_axis: str, facts: Sequence[tuple]) -> Contents:
         outer_mrad=min(outer),
         waves=(min(waves), max(waves)),
         noise=max(noises),
+        versions=tuple(sorted(set(versions))),
     )
 
 
@@ -112,10 +116,10 @@ def verify(path: str | Path) -> tuple[int, list[str]]:
     path = Path(path)
     campaign = read_campaign(path) if path.is_dir() else None
     if campaign:
-        finished, to_do, damaged = sort_tasks(path, campaign.tasks())
-        missing = len(to_do) - len(damaged)
-        lines = [f"{path}: {missing} of {len(finished) + len(to_do)} tasks are not finished"]
-        return len(finished), damaged + (lines if missing else [])
+        now = state(path, tasks := campaign.tasks())
+        missing = len(now.to_do) - len(now.damaged)
+        lines = [f"{path}: {missing} of {len(tasks)} tasks are not finished"] if missing else []
+        return len(now.finished), now.damaged + lines
     whole, problems = 0, []
     for file in kernel_files(path):
         try:
@@ -134,19 +138,22 @@ def pack(folder: str | Path, out: str | Path) -> tuple[list[Path], list[str]]:
         because they are not finished.
 
     Raises:
-        InputError: the folder holds no campaign, a kernel is damaged, or a single file was asked
-            for and the campaign is not finished.
+        InputError: the folder holds no campaign, a kernel is damaged, `out` lies in that folder, or
+            a single file was asked for and the campaign is not finished.
     """
     folder, out = Path(folder), Path(out)
     campaign = read_campaign(folder) if folder.is_dir() else None
     if campaign is None:
         raise InputError(f"{folder}: holds no campaign")
+    packed = out.suffix in SUFFIXES
+    if (out.parent if packed else out).resolve() == folder.resolve():
+        raise InputError(f"output {out}: must be outside of {folder}, which has these kernels")
     tasks = campaign.tasks()
-    missing = [task for task in tasks if not task_path(folder, task).exists()]
-    damaged = [d for t in tasks if t not in set(missing) and (d := damage(folder, t))]
-    if damaged:
-        raise InputError(damaged)
-    if out.suffix in SUFFIXES:
+    now = state(folder, tasks)
+    if now.damaged:
+        raise InputError(now.damaged)
+    missing = now.to_do
+    if packed:
         if missing:
             raise InputError(f"{folder}: {len(missing)} of {len(tasks)} tasks are not finished")
         pack_kernels(out, _paths(folder, tasks))

@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from ppiscs_jax.dataset import compression
-from ppiscs_jax.dataset.hdf5 import fixed_text, new_hdf5, plain
+from ppiscs_jax.dataset.hdf5 import fixed_text, new_hdf5, of_the_system, plain, reading_hdf5
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
@@ -74,8 +74,9 @@ def load_kernels(path: str | Path) -> dict[str, ScatteringKernel]:
     Raises:
         InputError: the file is damaged or not of this format; it names the damaged kernels.
         FileNotFoundError: there is no such file.
+        OSError: the system could not read the file, which may be whole.
     """
-    return {name: _kernel(metadata, arrays) for name, metadata, arrays in read_kernels(path)}
+    return {name: to_kernel(metadata, arrays) for name, metadata, arrays in read_kernels(path)}
 
 
 def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
@@ -83,11 +84,10 @@ def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
 
     Errors as above, those of damaged kernels after all the others were given.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     problems = []
     try:
-        with h5py.File(path, "r") as file:
+        with reading_hdf5(Path(path)) as file:
             if (found := plain(file.attrs["format"])) not in READ_FORMATS:
                 raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
             if len(file) != file.attrs["kernels"]:
@@ -98,11 +98,13 @@ def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
                 try:
                     metadata, arrays = _read(name, file[name])
                 except UNREADABLE as error:
+                    if of_the_system(error):
+                        raise
                     problems.append(f"{path}: damaged, kernel {name} ({error})")
                 else:
                     yield name, metadata, arrays
     except UNREADABLE as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) or of_the_system(error):
             raise
         raise InputError(f"{path}: damaged, or not a file of {FORMAT!r} ({error})") from error
     if problems:
@@ -126,15 +128,21 @@ def pack_kernels(path: str | Path, sources: Iterable[str | Path]) -> None:
 def unpack_kernels(path: str | Path, folder: str | Path) -> list[Path]:
     """Write each kernel of a file to one of its own, named like it; those that are there stay.
 
+    The folder is made if it is not there, once a kernel was read.
+
     Returns:
         The files written.
 
     Raises:
-        InputError: the file is damaged, or the folder does not exist or cannot be written.
+        InputError: the file is damaged, or the folder is none or cannot be written.
+        OSError: the folder cannot be made.
     """
-    written = []
+    folder, written = Path(folder), []
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output {folder}: is not a folder")
     for name, metadata, arrays in read_kernels(path):
-        target = Path(folder) / f"{name}.h5"
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{name}.h5"
         if not target.exists():
             with _new_file(target) as file:
                 _write(file, name, metadata, arrays)
@@ -179,7 +187,8 @@ def _arrays(kernel: ScatteringKernel) -> Arrays:
     }
 
 
-def _kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
+def to_kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
+    """The kernel whose metadata and arrays `read_kernels` gives."""
     x, y = json.loads(metadata["mistilt_mrad"])
     return ScatteringKernel(
         settings=Settings(**json.loads(metadata["settings"])),

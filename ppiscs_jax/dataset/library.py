@@ -18,7 +18,7 @@ from scipy.io import loadmat, savemat
 from scipy.io.matlab import MatReadError
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.kernel import Curve
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
@@ -71,8 +71,7 @@ def read_library(path: str | Path) -> Library:
     if suffix not in (*SUFFIXES, *CURVE_SUFFIXES):
         allowed = ", ".join((*SUFFIXES, *CURVE_SUFFIXES))
         raise InputError(f"{path}: its name must end in one of {allowed}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     if suffix in CURVE_SUFFIXES or (suffix == ".csv" and path.read_bytes().startswith(b"# format")):
         return _of_curves(path)
     table = _read_mat(path) if suffix == ".mat" else _read_text(path)
@@ -128,12 +127,13 @@ def write_library(path: str | Path, curve: Curve | Library) -> None:
     if curve.standard_error is not None:
         known = [None if math.isnan(e) else e for e in errors.tolist()]
         content["standard_error_angstrom2"] = known
-    with replacing(_sidecar(path)) as temporary:
+    with replacing(sidecar_of(path)) as temporary:
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
 
 
-def _sidecar(path: Path) -> Path:
+def sidecar_of(path: Path) -> Path:
+    """The file beside a library that holds what else is known of it."""
     return path.with_name(path.name + ".settings.json")
 
 
@@ -145,7 +145,7 @@ def _read_sidecar(
     path: Path, length: int
 ) -> tuple[Float[np.ndarray, " n"] | None, Settings | None]:
     """Standard errors and settings, where they are known."""
-    sidecar = _sidecar(path)
+    sidecar = sidecar_of(path)
     if not sidecar.is_file():
         return None, None
     try:

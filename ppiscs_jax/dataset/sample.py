@@ -56,6 +56,19 @@ def split_cells(
     return cells[tests:], cells[:tests]
 
 
+def room_problem(table: KernelTable) -> str | None:
+    """Say why the detectors of examples do not fit into a table's kernels, or None."""
+    aperture, outer = float(table.ring_edges_mrad[-1]), float(table.angles_mrad[-1])
+    needed = max(aperture, LEAST_INNER_MRAD) + DETECTORS * LEAST_WIDTH_MRAD
+    if outer >= needed:
+        return None
+    return (
+        f"kernels: end at {outer:g} mrad; must reach {needed:g} mrad or more, for "
+        f"{DETECTORS} consecutive detectors of {LEAST_WIDTH_MRAD:g} mrad beyond the largest "
+        f"aperture, {aperture:g} mrad"
+    )
+
+
 @partial(jax.jit, static_argnames="simulations")
 def sample(
     table: KernelTable,
@@ -71,7 +84,7 @@ def sample(
     uniformly.
 
     Args:
-        table: the kernels.
+        table: the kernels, without a `room_problem`.
         cells: (group, voltage) indices to draw from.
         key: random key.
         simulations: number of settings drawn before detectors.

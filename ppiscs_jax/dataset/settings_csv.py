@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppiscs_jax.errors import InputError, choice_problem
-from ppiscs_jax.files import replacing
+from ppiscs_jax.files import replacing, require_file
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 OPTIONAL = ("c30_mm", "c10_angstrom")
@@ -26,8 +26,7 @@ def read_settings(path: str | Path) -> np.ndarray:
         InputError: columns are missing or unknown; settings are out of range, with their lines.
         FileNotFoundError: there is no such file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -12,6 +12,10 @@ from ppiscs_jax.kernel import Curve
 THICKEST = 1000
 """Atoms per column that anything can be measured at."""
 
+LEAST_ERROR = 1e-12
+"""Smallest standard error, in parts of the largest value: squares of smaller ones overflow, and
+no curve is computed so precisely."""
+
 SURELY_NEGATIVE = 5.0
 """Cross-sections further below zero, in standard errors, are not noise."""
 
@@ -105,7 +109,8 @@ class Measured:
         problems = _atoms_problems(atoms, len(values))
         if not np.any(there & (values != 0)):
             problems.append("ppiscs: nothing but gaps and zeros")
-        noise, more = self._noise(there)
+        largest = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
+        noise, more = self._noise(there, largest)
         problems += more
         if not problems:
             # In the order of 1, 2, …, with gaps.
@@ -169,7 +174,7 @@ class Measured:
         total[self.there] = np.sqrt(self.errors.total_variance)
         return total
 
-    def _noise(self, there: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
+    def _noise(self, there: np.ndarray, largest: float) -> tuple[dict[str, np.ndarray], list[str]]:
         """What is given of the noise as arrays, by field, and what is wrong with it."""
         n = len(there)
         noise: dict[str, np.ndarray] = {}
@@ -201,10 +206,12 @@ class Measured:
                 continue
             of_values = noise[field][..., there]
             if len(shape) == 1:
-                wrong = of_values[~((of_values > 0) & np.isfinite(of_values))]
+                least = LEAST_ERROR * largest if field == "standard_error" else 0.0
+                wrong = of_values[~((of_values > least) & np.isfinite(of_values))]
                 noise[field] = np.where(there, noise[field], np.nan)
                 if len(wrong):
-                    problems.append(f"{field} = {_listed(wrong)} {unit}: must be above 0")
+                    said = f"{field} = {_listed(wrong)} {unit}: must be above 0"
+                    problems.append(said + (f", and above {least:.2g} {unit}" if least else ""))
             elif not np.all(np.isfinite(of_values[there] if field == "covariance" else of_values)):
                 problems.append(f"{field}: must be finite [{unit}] wherever ppiscs is")
             elif field == "covariance":

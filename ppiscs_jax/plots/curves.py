@@ -1,5 +1,6 @@
 """PPISCS against thickness, with its standard error."""
 
+import io
 import math
 from collections.abc import Sequence
 from itertools import cycle
@@ -86,9 +87,20 @@ def plot_curves(
         _tidy(axes)
     figure.align_ylabels()
     if path is not None:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=300)
+        save_figure(figure, path)
     return figure
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> None:
+    """Write a figure to a file, whole or not at all; its ending chooses the format.
+
+    Raises:
+        OSError: writing failed. Matplotlib itself, writing to a full disk, raises other errors.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format=Path(path).suffix.removeprefix(".").lower(), dpi=dpi)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 def _draw(curve: Curve, above: Axes, colour: str, style: str) -> None:

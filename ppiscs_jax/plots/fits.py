@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem
 from ppiscs_jax.inverse.measured import Measured
-from ppiscs_jax.plots.curves import COLOURS, SUFFIXES
+from ppiscs_jax.plots.curves import COLOURS, SUFFIXES, save_figure
 
 BLUE, ORANGE, GREEN = COLOURS[:3]
 
@@ -125,5 +125,4 @@ def _finish(
         axes.tick_params(direction="in")
     figure.align_ylabels()
     if path is not None:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=300)
+        save_figure(figure, path)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, reading_npz, replacing
+from ppiscs_jax.files import output_problem, reading_npz, save_npz
 from ppiscs_jax.surrogate.additive import AdditiveModel, trained_range
 from ppiscs_jax.surrogate.splines import SplineAxis
 
@@ -64,8 +64,7 @@ def save_additive(path: str | Path, model: AdditiveModel, about: str) -> None:
     for group, coefficients in enumerate(np.asarray(model.scattered, float)):
         for name, array in _packed(coefficients, angles).items():
             arrays[f"{name}_{group}"] = array
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    save_npz(path, **arrays)
 
 
 def load_additive(path: str | Path) -> AdditiveModel:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, reading_npz, replacing
+from ppiscs_jax.files import output_problem, reading_npz, save_npz
 from ppiscs_jax.settings import VECTOR_ORDER
 
 FORMAT = "ppiscs-jax checks 1"
@@ -41,20 +41,25 @@ class Checks:
 
 
 def score(
-    predicted: Float[np.ndarray, "*curves n"],
+    predicted: Float[np.ndarray, "*curves m"],
     ppiscs: Float[np.ndarray, "*curves n"],
     standard_error: Float[np.ndarray, "*curves n"],
 ) -> Float[np.ndarray, "*curves"]:
     """An estimate of each curve's L1n without the noise of the simulations it is compared with.
 
-    0.8 √(mean over n of error² − standard error², not below 0) / max PPISCS; NaN where nothing
-    was predicted.
+    0.8 √(mean over n of error² − standard error², not below 0) / max PPISCS, over the thicknesses
+    that were predicted; NaN where none was. Predictions may end at another thickness than ppiscs.
     """
+    shared = min(predicted.shape[-1], ppiscs.shape[-1])
+    predicted, ppiscs, standard_error = (
+        curves[..., :shared] for curves in (predicted, ppiscs, standard_error)
+    )
     squares = (predicted - ppiscs) ** 2 - standard_error**2
     known = np.isfinite(squares)
     count = np.where(np.any(known, axis=-1), np.sum(known, axis=-1), np.nan)
     excess = np.sum(squares, axis=-1, where=known) / count
-    return MEAN_OVER_RMS * np.sqrt(np.maximum(excess, 0)) / np.nanmax(ppiscs, axis=-1)
+    largest = np.max(ppiscs, axis=-1, where=known, initial=0.0)
+    return MEAN_OVER_RMS * np.sqrt(np.maximum(excess, 0)) / np.where(largest > 0, largest, np.nan)
 
 
 def evaluate(
@@ -73,16 +78,15 @@ def save_checks(path: str | Path, checks: Checks) -> None:
     """
     if problem := output_problem(path, (".npz",)):
         raise InputError(problem)
-    with replacing(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            format=np.array(FORMAT),
-            about=np.array(checks.about),
-            units=np.array(f"x: {', '.join(VECTOR_ORDER)}; ppiscs, standard_error: Å²"),
-            x=checks.x.astype(np.float64),
-            ppiscs=checks.ppiscs.astype(np.float32),
-            standard_error=checks.standard_error.astype(np.float16),
-        )
+    save_npz(
+        path,
+        format=np.array(FORMAT),
+        about=np.array(checks.about),
+        units=np.array(f"x: {', '.join(VECTOR_ORDER)}; ppiscs, standard_error: Å²"),
+        x=checks.x.astype(np.float64),
+        ppiscs=checks.ppiscs.astype(np.float32),
+        standard_error=checks.standard_error.astype(np.float16),
+    )
 
 
 def load_checks(path: str | Path) -> Checks:

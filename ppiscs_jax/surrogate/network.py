@@ -21,7 +21,7 @@ from ppiscs_jax.dataset.sample import (
 )
 from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, reading_npz, replacing
+from ppiscs_jax.files import output_problem, reading_npz, save_npz
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled
 from ppiscs_jax.surrogate.published import load_published
 from ppiscs_jax.surrogate.ranges import TrainedRange
@@ -159,16 +159,15 @@ def save_network(
         for i, name in enumerate(sorted(params))
         for part in PARTS
     }
-    with replacing(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            format=np.array(FORMAT),
-            about=np.array(about),
-            training=np.array(training.text()),
-            shift=np.array(network.shift),
-            scale=np.array(network.scale),
-            **arrays,
-        )
+    save_npz(
+        path,
+        format=np.array(FORMAT),
+        about=np.array(about),
+        training=np.array(training.text()),
+        shift=np.array(network.shift),
+        scale=np.array(network.scale),
+        **arrays,
+    )
 
 
 def load_network(path: str | Path) -> NetworkModel:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled
 
 
@@ -30,8 +30,7 @@ def load_published(path: str | Path) -> tuple[DenseNet, Params]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     try:
         model = loadmat(path)["model"][0, 0]
         weights = [np.asarray(w, dtype=float) for w in model["weights"].ravel()]

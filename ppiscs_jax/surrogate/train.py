@@ -15,10 +15,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ppiscs_jax.dataset.sample import sample_one_each, split_cells
+from ppiscs_jax.dataset.sample import room_problem, sample_one_each, split_cells
 from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import replacing
+from ppiscs_jax.files import LOCK_FILE, append_json, claimed, replacing
 from ppiscs_jax.surrogate.checkpoint import Checkpoints
 from ppiscs_jax.surrogate.densenet import DenseNet, Params
 from ppiscs_jax.surrogate.losses import Terms, losses, weighted
@@ -76,9 +76,11 @@ def train(
         The weights after the last step.
 
     Raises:
-        InputError: the folder holds another training, batches do not divide over devices, or
-            `start` is of another architecture.
+        InputError: the folder holds another training, or another process trains in it; batches do
+            not divide over devices; `start` is of another architecture; or the kernels leave no
+            room for the detectors of examples.
         DivergedError: the loss became NaN or infinite; the checkpoints before stay.
+        OSError: a file could not be written; the checkpoints before stay.
     """
     folder = Path(folder)
     devices = jax.devices()
@@ -93,11 +95,33 @@ def train(
             raise InputError("start: its weights are of another architecture than the recipe's")
         # A copy, because steps take over the memory of what they are given.
         initial = jax.tree.map(jnp.array, start)
-    _claim(folder, recipe, {"data": table, "tested": tested, "start": start})
+    for given in (table, *([tested] if tested else [])):
+        if problem := room_problem(given):
+            raise InputError(problem)
+    content: dict[str, Any] = {"recipe": recipe.model_dump(mode="json")}
+    content |= {"data": _hash(table), "tested": _hash(tested), "start": _hash(start)}
+    _check_folder(folder, content)
+    with claimed(folder):
+        if not (path := folder / RECIPE_FILE).exists():
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return _train(recipe, table, tested, folder, initial, progress)
+
+
+def _train(
+    recipe: Recipe,
+    table: KernelTable,
+    tested: KernelTable | None,
+    folder: Path,
+    initial: Params,
+    progress: Callable[[Progress], None] | None,
+) -> Params:
+    """All stages from the newest checkpoint on, in a folder that is ours."""
+    network = recipe.network.network(table.beyond.shape[-1])
     training, testing = split_cells(table, 0.0 if tested else recipe.held_out, recipe.seed)
     if tested:
         testing, _ = split_cells(tested, 0.0, recipe.seed)
-    mesh = Mesh(np.array(devices), ("examples",))
+    mesh = Mesh(np.array(jax.devices()), ("examples",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     table, cells = jax.device_put((table, jnp.asarray(training)), everywhere)
     params = jax.device_put(initial, everywhere)
@@ -125,7 +149,7 @@ def train(
                     if len(testing):
                         entry["test"] = _numbers(test(recipe, state[0], tested or table, testing))
                 entry["examples_per_s"] = clock.tell(step, recipe, trained["l1n"])
-                _append(folder / METRICS_FILE, entry)
+                append_json(folder / METRICS_FILE, entry)
             params = state[0]
     return params
 
@@ -199,10 +223,9 @@ def _checked(terms: Terms, step: int, folder: Path) -> dict[str, float]:
     return numbers
 
 
-def _claim(folder: Path, recipe: Recipe, arrays: dict[str, Any]) -> None:
-    """Make the folder a recipe's and its arrays', or check that it is."""
-    hashes = {name: _hash(part) for name, part in arrays.items()}
-    path, content = folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), **hashes}
+def _check_folder(folder: Path, content: dict[str, Any]) -> None:
+    """Make sure that a folder is free, or that of the same recipe and data."""
+    path = folder / RECIPE_FILE
     if path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))
         if other := [name for name in content if there.get(name) != content[name]]:
@@ -211,11 +234,10 @@ def _claim(folder: Path, recipe: Recipe, arrays: dict[str, Any]) -> None:
                 f"({', '.join(other)} differ)"
             )
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output {folder}: is not a folder")
+    if folder.exists() and any(p.name != LOCK_FILE for p in folder.iterdir()):
         raise InputError(f"output {folder}: is not empty and holds no training")
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _hash(arrays: Any) -> str:
@@ -224,11 +246,6 @@ def _hash(arrays: Any) -> str:
     for leaf in jax.tree.leaves(arrays):
         digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()[:16]
-
-
-def _append(path: Path, entry: dict[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
 
 
 class _Clock:

@@ -93,8 +93,18 @@ def test_not_a_scheduler():
         runner(Resources(scheduler="nonsense")).__enter__()
 
 
-def test_errors_are_those_of_the_work(scheduler):
-    """A full disk is no wrong address of the scheduler; other tasks' results arrive."""
+@pytest.mark.parametrize("address", ["", " "])
+def test_an_empty_address(address):
+    """It is a mistake, not the wish to compute here."""
+    (problem,) = Resources(scheduler=address).problems()
+    assert problem.startswith(f"scheduler = {address!r}: must be an address")
+
+
+def test_errors_are_those_of_the_work(scheduler, caplog):
+    """A full disk is no wrong address of the scheduler; other tasks' results arrive.
+
+    Dask, which would print the error with its traceback, is told nothing of it.
+    """
 
     def work(item):
         if item == 1:
@@ -109,6 +119,7 @@ def test_errors_are_those_of_the_work(scheduler):
         with pytest.raises(OSError, match="No space"), runner(resources) as run:  # noqa: PT012
             for _, result in run(work, [1]):
                 raise result
+    assert "No space left" not in caplog.text
 
 
 started, go = threading.Event(), threading.Event()

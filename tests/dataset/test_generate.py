@@ -1,5 +1,7 @@
-"""Come what may, a campaign keeps what is finished and makes the rest to the same bytes."""
+"""Come what may, a campaign keeps what is finished and makes the rest to the same numbers."""
 
+import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -7,7 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from distributed import LocalCluster
@@ -17,11 +23,14 @@ from ppiscs_jax.dataset import generate as module
 from ppiscs_jax.dataset.cluster import Resources
 from ppiscs_jax.dataset.folder import read_campaign, read_log, working_in
 from ppiscs_jax.dataset.generate import TaskError, generate
+from ppiscs_jax.dataset.inspect import contents
 from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
 from tests.campaign_samples import SMALL, as_toml, flip_bit, small_campaign
+from tests.kernel_comparison import assert_same_kernel, assert_same_kernels
 
 CAMPAIGN = small_campaign()
 NAMES = [task.name for task in CAMPAIGN.tasks()]
+VERSION = version("ppiscs-jax")
 
 
 def kernels(folder):
@@ -124,7 +133,7 @@ def test_a_killed_process(tmp_path, finished):
         8 - len(left),
         [],
     )
-    assert kernels(out) == kernels(finished)
+    assert_same_kernels(out, finished, NAMES)
     assert hidden(out) == set()
 
 
@@ -144,6 +153,55 @@ def test_damaged_files_are_made_again(folder, finished):
     assert kernels(folder) == kernels(finished)
 
 
+@pytest.mark.usefixtures("no_work")
+def test_a_file_that_cannot_be_read_now_is_kept(folder, finished, monkeypatch):
+    """Another program has it open, or the disk fails: no damage, and nothing is made again."""
+    path = folder / f"{NAMES[2]}.h5"
+    with open(path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match=f"another program has it open: .*{NAMES[2]}"):
+            generate(CAMPAIGN, folder, resume=True)
+    read = Path.read_bytes
+
+    def fail(given):
+        if given == path:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(given)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=f"Input/output error: .*{NAMES[2]}"):
+        generate(CAMPAIGN, folder, resume=True)
+    monkeypatch.undo()
+    assert kernels(folder) == kernels(finished)
+
+
+def test_a_damaged_file_stays_until_it_is_replaced(folder, monkeypatch):
+    path = folder / f"{NAMES[0]}.h5"
+    flip_bit(path)
+    before = kernels(folder)
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(module, "simulate_task", fail)
+    with pytest.raises(TaskError):
+        generate(CAMPAIGN, folder, resume=True)
+    assert kernels(folder) == before
+
+
+@pytest.mark.usefixtures("no_work")
+def test_kernels_of_different_versions(folder, monkeypatch):
+    """It is said, and everything goes on."""
+    path = folder / f"{NAMES[0]}.h5"
+    content = load_kernels(path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("ppiscs_jax.dataset.kernels.version", lambda _: "0.0.9")
+        save_kernels(path, content)
+    with pytest.warns(UserWarning, match=f"different versions of ppiscs-jax: 0.0.9, {VERSION}"):
+        assert generate(CAMPAIGN, folder, resume=True).finished_before == 8
+    assert {v for c in contents(folder) for v in c.versions} == {"0.0.9", VERSION}
+
+
 @pytest.mark.parametrize("begun", [True, False], ids=["begun", "killed before its first task"])
 def test_leftovers_of_a_killed_process(begun, half, tmp_path, finished):
     """Temporary files count for nothing and go away."""
@@ -156,12 +214,26 @@ def test_leftovers_of_a_killed_process(begun, half, tmp_path, finished):
     assert hidden(folder) == set()
 
 
-def test_two_workers_make_the_same_bytes(tmp_path, finished):
-    """A task each, for time."""
+def test_two_workers_make_the_same_kernels(tmp_path, finished):
+    """A task each, for time. Workers have one thread each, and so may round otherwise."""
     two = small_campaign(elements=["Al"], voltages_kv=[60])
     generate(two, tmp_path, resources=Resources(workers=2))
-    assert kernels(tmp_path) == {name: kernels(finished)[name] for name in NAMES[:2]}
+    assert_same_kernels(tmp_path, finished, NAMES[:2])
     assert sorted(entry["task"] for entry in read_log(tmp_path)) == sorted(NAMES[:2])
+
+
+def test_kernels_are_compared_to_within_rounding(finished, tmp_path):
+    """Noise as of sums in float32 passes; the same task from other random draws does not."""
+    task, path, other = CAMPAIGN.tasks()[0], finished / f"{NAMES[0]}.h5", tmp_path / "other.h5"
+    kernel = module.simulate_task(CAMPAIGN, task)
+    noise = 1 + 2.0**-24 * np.random.default_rng(1).standard_normal(kernel.batch_means.shape)
+    save_kernels(other, {task.name: replace(kernel, batch_means=noise * kernel.batch_means)})
+    assert other.read_bytes() != path.read_bytes()
+    assert_same_kernel(other, path)
+    drawn = module.simulate_task(CAMPAIGN, replace(task, campaign_seed=6))
+    save_kernels(other, {task.name: replace(drawn, seed=task.seed, lost=kernel.lost)})
+    with pytest.raises(AssertionError, match=r"mean: differs by .* steps of the file"):
+        assert_same_kernel(other, path)
 
 
 @pytest.mark.slow
@@ -181,7 +253,7 @@ def test_a_worker_is_killed(tmp_path, finished):
 
     generate(CAMPAIGN, tmp_path, resources=Resources(workers=2), progress=kill_one)
     assert killed
-    assert kernels(tmp_path) == kernels(finished)
+    assert_same_kernels(tmp_path, finished, NAMES)
     assert sorted(entry["task"] for entry in read_log(tmp_path)) == sorted(NAMES)
     assert hidden(tmp_path) == set()
 

@@ -99,6 +99,10 @@ def test_generate_refuses(capsys, config, folder, tmp_path, monkeypatch):
     assert "give one of them, not both" in refused(
         capsys, "generate", config, "--out", out, "--scheduler", "tcp://x:1", "--slurm", config
     )
+    assert "scheduler = '': must be an address" in refused(
+        capsys, "generate", config, "--out", out, "--scheduler", ""
+    )
+    assert not out.exists()
     assert "scheduler = 'nonsense': missing port" in refused(
         capsys, "generate", config, "--out", out, "--scheduler", "nonsense"
     )
@@ -178,8 +182,23 @@ def test_pack(capsys, folder, tmp_path):
         assert (unpacked / kernel).read_bytes() == (folder / kernel).read_bytes()
 
 
+def test_unpack_refuses(capsys, finished, tmp_path):
+    """What is no file of kernels, and a folder that is none; nothing is left behind."""
+    bad, out, file = tmp_path / "bad.h5", tmp_path / "new", tmp_path / "file"
+    bad.write_text("no kernels")
+    assert "bad.h5: damaged, or not a file of" in refused(capsys, "dataset", "unpack", bad, out)
+    assert "no such file" in refused(capsys, "dataset", "unpack", tmp_path / "none.h5", out)
+    assert "is a folder, not a file" in refused(capsys, "dataset", "unpack", tmp_path, out)
+    assert not out.exists()
+    file.write_text("kept")
+    good = finished / f"{NAMES[0]}.h5"
+    assert f"{file}: is not a folder" in refused(capsys, "dataset", "unpack", good, file)
+
+
 def test_pack_refuses(capsys, folder, tmp_path):
     out = tmp_path / "all.h5"
+    for inside in (folder, folder / "all.h5", folder / f"{NAMES[0]}.h5"):
+        assert "must be outside of" in refused(capsys, "dataset", "pack", folder, inside)
     assert "holds no campaign" in refused(capsys, "dataset", "pack", tmp_path, out)
     (folder / f"{NAMES[1]}.h5").unlink()
     assert "1 of 8 tasks are not finished" in refused(capsys, "dataset", "pack", folder, out)

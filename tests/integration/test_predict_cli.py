@@ -8,7 +8,10 @@ import pytest
 from ppiscs_jax import Settings, predict
 from ppiscs_jax.cli.main import main
 from ppiscs_jax.dataset.curves import load_curves
+from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.evaluate import Checks, save_checks
+from ppiscs_jax.surrogate.network import Training, save_network
+from tests.table_samples import made_up_table
 
 GOLD = {
     "--element": "Au",
@@ -72,6 +75,7 @@ def test_check_is_simulated(tmp_path, capsys):
         ({"--element": "Fe", "--detector": "200 60"}, "element = 'Fe': must be one of"),
         ({"--convergence": "10"}, "convergence_mrad: row 0: must be 17.5 to 35.5 mrad"),
         ({"--check": "often"}, "check = 'often'"),
+        ({"--check": "1e-300"}, "check = 1e-300: must be 1e-06 to 1"),
         ({"--out": "x.txt", "--csv": "y"}, "give one .csv file; csv: cannot be combined"),
     ],
 )
@@ -96,6 +100,41 @@ def test_many_settings(tmp_path, capsys):
     code, _, err = run(["predict", "--csv", str(given), "--out", str(out)], capsys)
     assert code == 2
     assert "voltage_kv: row 0: must be 60 to 300 kV" in err
+
+
+def test_input_files_that_are_none(tmp_path, capsys):
+    """Exit code 2, as for all bad input."""
+    out = ["--out", str(tmp_path / "out.csv")]
+    for given, said in ((tmp_path / "x.csv", "no such file"), (tmp_path, "is a folder")):
+        code, _, err = run(["predict", "--csv", str(given), *out], capsys)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{given}: {said}" in err
+    for words_ in (["evaluate", "additive", "--checks"], ["evaluate", "--checks", "x.npz"]):
+        code, _, err = run([*words_, str(tmp_path / "none.npz")], capsys)
+        assert code == 2
+        assert "none.npz: no such file" in err or "x.npz: no such file" in err
+
+
+def test_the_input_is_not_overwritten(tmp_path, capsys):
+    given = tmp_path / "s.csv"
+    given.write_text("kept")
+    code, _, err = run(["predict", "--csv", str(given), "--out", str(given)], capsys)
+    assert code == 2
+    assert "would overwrite an input" in err
+    assert given.read_text() == "kept"
+
+
+def test_evaluate_a_network_of_fewer_atoms(tmp_path, capsys):
+    """It is compared up to what it knows, here 12 atoms, and this is said."""
+    network = DenseNet(growth=6, layers=4, outputs=12)
+    model, checks = tmp_path / "small.npz", tmp_path / "checks.npz"
+    save_network(model, network, network.initial(0), Training.on(made_up_table()), "")
+    x = np.array([[[79.0, 1, 200, 0, 0, 25, 60, 200, 0.1]]])
+    truth = np.asarray(predict(x), dtype=float)
+    save_checks(checks, Checks(x, truth, np.zeros_like(truth)))
+    code, out, _ = run(["evaluate", str(model), "--checks", str(checks)], capsys)
+    assert code == 0
+    assert "compared up to 12 atoms" in out
 
 
 def test_evaluate(tmp_path, capsys):

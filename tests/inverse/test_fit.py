@@ -300,6 +300,10 @@ VALUES = np.linspace(0.01, 1, 10)
         ({"ppiscs": "text"}, "must be numbers"),
         ({"ppiscs": VALUES, "standard_error": [0.1, 0.2]}, r"standard_error of shape \(2,\)"),
         ({"ppiscs": VALUES, "standard_error": 0.0}, "standard_error = 0, .* must be above 0"),
+        (
+            {"ppiscs": VALUES, "standard_error": 1e-300},
+            "= 1e-300.* and above 1e-12",
+        ),
         ({"ppiscs": VALUES, "dose_per_angstrom2": np.nan}, "dose_per_angstrom2 = nan"),
         ({"ppiscs": VALUES, "standard_error": 1, "dose_per_angstrom2": 1}, "give one of them"),
         ({"ppiscs": VALUES[:3], "n_atoms": [1, 2, 2]}, "n_atoms: 2 more than once"),

@@ -200,3 +200,14 @@ def test_coefficients_not_below_zero():
     found = not_negative(line, values, 1)
     np.testing.assert_allclose(found, [[0.8, 0.0], [1.0, 3.0]], atol=1e-12)
     np.testing.assert_allclose(not_negative(line, values.T, 0), found.T)
+
+
+def test_scores_are_of_thicknesses_that_were_predicted():
+    """Two of three: errors 0.1 and 0.1 beside a maximum of 2, whichever of the two is shorter."""
+    predicted, truth = np.array([[1.1, 2.1]]), np.array([[1.0, 2.0, 9.0]])
+    expected = pytest.approx([0.8 * 0.1 / 2])
+    assert score(predicted, truth, np.zeros((1, 3))) == expected
+    padded = np.append(predicted, [[np.nan]], axis=1)
+    assert score(padded, truth, np.zeros((1, 3))) == expected
+    assert score(np.append(predicted, [[5.0]], axis=1), truth[:, :2], np.zeros((1, 2))) == expected
+    assert np.isnan(score(np.full((1, 3), np.nan), truth, np.zeros((1, 3))))

@@ -1,6 +1,7 @@
 """Training: it learns, goes on after a kill to the same weights, and says when it diverges."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError
+from ppiscs_jax.files import claimed
+from ppiscs_jax.surrogate.checkpoint import Checkpoints
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.recipe import Architecture, Recipe, Stage, Weights
 from ppiscs_jax.surrogate.train import DivergedError, train
@@ -145,6 +148,40 @@ def test_a_constraint_of_no_weight(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert all(line["train"]["constraint"] == 0 for line in lines)
     assert lines[-1]["test"]["constraint"] > 0
+
+
+def test_two_in_one_folder(tmp_path):
+    """The second is refused, before any work, and does not disturb the first."""
+    with claimed(tmp_path), pytest.raises(InputError, match="another process works in it"):
+        train(RECIPE, made_up_table(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_kernels_without_room_for_detectors(tmp_path):
+    """20 detectors of 10 mrad outside of 35.5 mrad end at 235.5 mrad: refused without a folder."""
+    table = made_up_table()
+    narrow = replace(table, angles_mrad=table.angles_mrad[:-4], beyond=table.beyond[..., :-4, :])
+    with pytest.raises(InputError, match=r"end at 230 mrad; must reach 235\.5 mrad or more"):
+        train(RECIPE, narrow, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "said", ["Failed: [os_error_code='28']", "[OS error 28: ENOSPC No space]", "Errno 28"]
+)
+def test_a_checkpoint_on_a_full_disk(said, tmp_path, monkeypatch, caplog):
+    """One error of the system with the checkpoint's name, of all that orbax says."""
+    with Checkpoints(tmp_path) as checkpoints:
+
+        def refuse(*_, **__):
+            logging.getLogger("absl").error("a thread died: %s", said)
+            raise ValueError(said)
+
+        monkeypatch.setattr(checkpoints._manager, "save", refuse)
+        with pytest.raises(OSError, match=r"No space left on device: .*/20") as error:
+            checkpoints.save(20, {"weight": jnp.ones(2)})
+    assert error.value.errno == 28
+    assert caplog.text == ""
 
 
 def test_folders_of_others(trained, tmp_path):
