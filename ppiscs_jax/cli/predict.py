@@ -26,8 +26,8 @@ from ppiscs_jax.cli.simulate import simulated
 from ppiscs_jax.dataset.settings_csv import read_settings, write_predictions
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import load_surrogate, outside_problems, predict_curve
 from ppiscs_jax.surrogate.predict import predict as predict_rows
-from ppiscs_jax.surrogate.predict import predict_curve
 from ppiscs_jax.units import parse_fraction
 
 
@@ -116,6 +116,9 @@ def _predict_file(path: Path, outputs: list[Path], others: list[object]) -> None
         problems.append("csv: cannot be combined with settings, --check or --plot")
     if problems:
         raise InputError(problems)
-    rows = read_settings(path)
+    rows, numbers = read_settings(path)
+    outside = outside_problems(load_surrogate(), rows, "line", numbers)
+    if outside:
+        raise InputError(f"{path}: {problem}" for problem in outside)
     write_predictions(outputs[0], rows, predict_rows(rows, outside="raise"))
     typer.echo(f"wrote {outputs[0]}", err=True)

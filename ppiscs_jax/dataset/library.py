@@ -17,9 +17,12 @@ from jaxtyping import Float, Int
 from scipy.io import loadmat, savemat
 from scipy.io.matlab import MatReadError
 
+from ppiscs_jax.dataset.delimited import LARGEST
+from ppiscs_jax.dataset.library_text import parse_table
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.kernel import Curve
+from ppiscs_jax.reading import read_text
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 FORMAT = "ppiscs-jax library 1"
@@ -30,6 +33,11 @@ SUFFIXES = (".txt", ".csv", ".mat")
 
 CURVE_SUFFIXES = (".json", ".h5", ".hdf5")
 """Endings of files that only `save_curves` writes."""
+
+MOST_ATOMS = 1000
+"""Largest number of atoms per column, as of simulations."""
+
+SHAPES = "must be N×1, 1×N, N×2 or 2×N (atoms, value)"
 
 VARIABLE = "library"
 """Name of the variable in .mat files written here."""
@@ -56,14 +64,17 @@ class Library:
 def read_library(path: str | Path) -> Library:
     """Read a library, or a file of `save_curves` that holds one curve.
 
-    Text: one value a line, or the number of atoms and a value, apart by whitespace, comma or
-    semicolon; NaN, or nothing after the comma, is a gap; lines that begin with # or % are
-    comments, and the first line may name the columns. MATLAB: one variable, N×1, 1×N or N×2.
-    Values alone are those of 1, 2, … atoms.
+    Text: one value a line, all values on one line, or the number of atoms and a value on each
+    line, separated by whitespace, commas, semicolons or tabs. Decimal commas are read where the
+    separator is a semicolon or a tab. NaN, #N/A, an empty entry and, between the values of one
+    column, a blank line are gaps. Lines that begin with # or % are comments, and the first line
+    may name the columns. MATLAB: one variable, N×1, 1×N, N×2 or 2×N. Values alone are those of
+    1, 2, … atoms; the value at 0 atoms, where there is one, must be 0 and is left out.
 
     Raises:
-        InputError: the file holds something else; its sidecar is of another file; a number of
-            atoms is not whole, or there twice.
+        InputError: the file holds something else, with its line; its sidecar is of another file;
+            a number of atoms is not whole, larger than MOST_ATOMS, or there twice; a value is
+            larger than LARGEST.
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
@@ -73,19 +84,14 @@ def read_library(path: str | Path) -> Library:
         raise InputError(f"{path}: its name must end in one of {allowed}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    if suffix in CURVE_SUFFIXES or (suffix == ".csv" and path.read_bytes().startswith(b"# format")):
+    if suffix in CURVE_SUFFIXES or (suffix == ".csv" and _is_of_curves(path)):
         return _of_curves(path)
-    table = _read_mat(path) if suffix == ".mat" else _read_text(path)
-    atoms, values = table.T if table.shape[1] == 2 else (np.arange(len(table)) + 1.0, table[:, 0])
-    whole = (atoms >= 1) & (atoms == np.round(atoms))
-    if not np.all(whole) or len(np.unique(atoms)) < len(atoms):
-        raise InputError(
-            f"{path}: of two columns the first must be the number of atoms, whole numbers from 1, "
-            f"each once; it begins {', '.join(f'{a:g}' for a in atoms[:5])}"
-        )
-    if not np.any(np.isfinite(values)):
-        raise InputError(f"{path}: holds no values")
-    return Library(values, atoms.astype(int), *_read_sidecar(path, len(values)))
+    if suffix == ".mat":
+        table, lines = _read_mat(path), None
+    else:
+        table, lines = parse_table(path, read_text(path))
+    atoms, values = _atoms_and_values(path, table, lines)
+    return Library(values, atoms, *_read_sidecar(path, len(values)))
 
 
 def write_library(path: str | Path, curve: Curve | Library) -> None:
@@ -162,6 +168,11 @@ def _read_sidecar(
         raise InputError(f"{sidecar}: {error}") from error
 
 
+def _is_of_curves(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(20).removeprefix(b"\xef\xbb\xbf").startswith(b"# format")
+
+
 def _of_curves(path: Path) -> Library:
     from ppiscs_jax.dataset.curves import load_curves  # h5py is slow to import
 
@@ -171,28 +182,61 @@ def _of_curves(path: Path) -> Library:
     return Library(first.ppiscs, first.n_atoms, first.standard_error, first.settings)
 
 
-def _read_text(path: Path) -> Float[np.ndarray, "n columns"]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error})") from None
-    numbered = [
-        (i, line) for i, line in enumerate(lines, 1) if line.strip()[:1] not in ("#", "%", "")
+def _atoms_and_values(
+    path: Path, table: Float[np.ndarray, "rows columns"], lines: list[int] | None
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Atoms per column and values of a table in any of the shapes that libraries have."""
+    rows, columns = table.shape
+    if max(rows, columns) > MOST_ATOMS + (min(rows, columns) == 2):  # one more of 0 atoms
+        raise InputError(f"{path}: {rows}×{columns} numbers; at most {MOST_ATOMS} thicknesses")
+    if (rows, columns) == (1, 2):
+        raise InputError(f"{path}: two values, or one at n atoms? Give a column")
+    if min(rows, columns) > 2:
+        raise InputError(f"{path}: {rows}×{columns} numbers; {SHAPES}")
+    if rows == 2 and columns == 2:
+        lying = bool(_atoms_problem(table[:, 0])) and not _atoms_problem(table[0])
+    else:
+        lying = rows == 1 or columns > 2
+    if lying:
+        table, lines = table.T, None
+    place = [f"line {line}" for line in lines or ()] or [
+        f"value {i + 1}" for i in range(len(table))
     ]
-    rows: list[list[float]] = []
-    for place, (number, line) in enumerate(numbered):
-        separator = next((s for s in ",;" if s in line), None)
-        try:
-            rows.append([float(e) if e.strip() else math.nan for e in line.split(separator)])
-        except ValueError:
-            if place > 0 or any(character.isdigit() for character in line.split(separator)[0]):
-                raise InputError(f"{path}, line {number}: {line.strip()!r} is no number") from None
-    widths = {len(row) for row in rows}
-    if not rows or len(widths) > 1 or widths.pop() > 2:
+    if table.shape[1] == 1:
+        atoms, values = np.arange(len(table)) + 1.0, table[:, 0]
+        if len(values) > 1 and values[0] == 0:
+            raise InputError(
+                f"{path}, {place[0]}: 0 at 1 atom; if the library begins from 0 atoms, remove "
+                "this value or add a column with the number of atoms"
+            )
+    else:
+        atoms, values = table.T
+        if problem := _atoms_problem(atoms):
+            raise InputError(f"{path}: {problem}")
+    for bad in np.flatnonzero(abs(values) > LARGEST):
         raise InputError(
-            f"{path}: must hold one value a line, or the number of atoms and a value, on all lines"
+            f"{path}, {place[bad]}: {values[bad]:g} must be between {-LARGEST:g} and {LARGEST:g}"
         )
-    return np.array(rows)
+    for bad in np.flatnonzero((atoms == 0) & ~(np.isnan(values) | (values == 0))):
+        raise InputError(
+            f"{path}, {place[bad]}: {values[bad]:g} at 0 atoms, which scatter nothing; remove "
+            "it, and give a background as offset"
+        )
+    there = atoms > 0
+    if not np.any(np.isfinite(values[there])):
+        raise InputError(f"{path}: holds no values")
+    return atoms[there].astype(int), values[there]
+
+
+def _atoms_problem(atoms: Float[np.ndarray, " n"]) -> str | None:
+    """Say why numbers are no numbers of atoms, or None."""
+    whole = (atoms >= 0) & (atoms <= MOST_ATOMS) & (atoms == np.round(atoms))
+    if np.all(whole) and len(np.unique(atoms)) == len(atoms):
+        return None
+    return (
+        f"of two columns or rows the first must be the number of atoms, whole numbers up to "
+        f"{MOST_ATOMS}, each once; it begins {', '.join(f'{a:g}' for a in atoms[:5])}"
+    )
 
 
 def _read_mat(path: Path) -> Float[np.ndarray, "n columns"]:
@@ -210,11 +254,8 @@ def _read_mat(path: Path) -> Float[np.ndarray, "n columns"]:
             f"{path}: holds {there}; must hold one numeric variable: in MATLAB, take the library "
             "out as a column of numbers and save that alone"
         )
-    if values.shape == (1, 2):
-        raise InputError(f"{path}: holds {there}: two values, or one at n atoms? Give a column")
-    values = values.T if values.shape[0] == 1 else values
-    if values.shape[1] not in (1, 2) or not len(values):
-        raise InputError(f"{path}: holds {there}; must be N×1, 1×N, or N×2 (atoms, value)")
+    if not values.size or min(values.shape) > 2:
+        raise InputError(f"{path}: holds {there}; {SHAPES}")
     return values.astype(float)
 
 
