@@ -59,6 +59,14 @@ def load_config(path: str | Path, model: type[AnyModel]) -> AnyModel:
         raise InputError(f"config {path}: {problem}" for problem in problems) from error
 
 
+def first_problem(error: ValidationError) -> str:
+    """The first of what pydantic found, in one line."""
+    first, *others = error.errors()
+    place = ".".join(map(str, first["loc"]))
+    more = f", and {len(others)} more problems" if others else ""
+    return f"{place} = {shown(first['input'])}: {first['msg']}{more}"
+
+
 def _problem(error: Any, model: type[BaseModel]) -> str:
     """One line on one error of pydantic: which key, what is wrong."""
     location = error["loc"]

@@ -1,28 +1,10 @@
-"""Files that appear whole or not at all, and arrays read from them."""
+"""Files that appear whole or not at all."""
 
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
-
-from ppiscs_jax.errors import InputError
-
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy raises for files that are no whole .npz."""
 
 
 def output_problem(path: str | Path, suffixes: Collection[str]) -> str | None:
@@ -62,34 +44,3 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def reading_npz(path: str | Path, file_format: str, what: str) -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of a .npz file whose entry `format` says what it holds; no pickles.
-
-    Raises:
-        InputError: it is damaged, of another format, or lacks what is looked up in it. `what`
-            names its content.
-        FileNotFoundError: there is no such file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["format"]) != file_format:
-                raise InputError(f"{path}: its format is {arrays['format']}, not {file_format}")
-            yield arrays
-    except UNREADABLE as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a file of {what} ({error})") from error
-
-
-def npz_format(path: str | Path) -> str:
-    """What the entry `format` of a .npz file says; "" where it cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return str(arrays["format"])
-    except UNREADABLE:
-        return ""

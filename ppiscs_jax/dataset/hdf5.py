@@ -1,12 +1,24 @@
-"""HDF5 files that are made in memory and written whole, without what HDF5 trips over."""
+"""HDF5 files: made in memory and written whole; read with nothing in them trusted.
 
-from collections.abc import Iterator
+Only what this package writes is read: numbers and text of fixed length, in the file itself,
+compressed with deflate alone. Text of variable length, links to other files, other filters and
+compressed data that expand to more than they should are what files can do harm with.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+from ppiscs_jax.schema import Schema
 
 
 @contextmanager
@@ -33,6 +45,130 @@ def fixed_text(value: Any) -> Any:
         return value
     content = value.encode()
     return np.array(content, dtype=h5py.string_dtype("utf-8", max(1, len(content))))
+
+
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError)
+"""What h5py raises at damage."""
+
+LONGEST_TEXT = 10_000
+"""Bytes of an attribute; the longest one here is 300."""
+
+DEFLATE, SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+
+
+def variable_text(holder: h5py.Group, name: str) -> bool:
+    """Whether an attribute is text of variable length."""
+    kind = h5py.h5a.open(holder.id, name.encode()).get_type()
+    return isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+
+
+def read_variable_texts(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Attributes of a file that are text of variable length, as older files have them.
+
+    HDF5 can be led into endless loops by them, so that another process reads them.
+
+    Raises:
+        ValueError: they are damaged; it took longer than SECONDS.
+    """
+    arguments = [sys.executable, "-I", "-c", _READ_TEXTS, str(path), *names]
+    # OpenBLAS would reserve memory for many threads.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            arguments, check=True, capture_output=True, timeout=SECONDS, env=environment
+        )
+    except subprocess.SubprocessError:
+        raise ValueError("damaged, its texts cannot be read") from None
+    texts = json.loads(done.stdout)
+    return {name: str(texts[name]) for name in names}
+
+
+SECONDS = 30.0
+"""A process that reads the attributes of a file takes half a second, more on a loaded machine."""
+
+_READ_TEXTS = f"""
+import sys, json
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+    resource.setrlimit(resource.RLIMIT_CPU, (3, 3))
+except (ImportError, ValueError, OSError):
+    pass
+import h5py
+with h5py.File(sys.argv[1], "r") as file:
+    texts = {{name: str(file.attrs[name])[:{LONGEST_TEXT}] for name in sys.argv[2:]}}
+sys.stdout.write(json.dumps(texts))
+"""
+
+
+def attribute(holder: h5py.Group, name: str) -> Any:
+    """An attribute: text, a number, or a list of some numbers.
+
+    Raises:
+        ValueError: it is something else.
+        KeyError: there is none of that name.
+    """
+    there = h5py.h5a.open(holder.id, name.encode())
+    kind = there.get_type()
+    known = isinstance(kind, h5py.h5t.TypeStringID | h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
+    if not known or (isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()):
+        raise ValueError(f"attribute {name} is neither a number nor text of fixed length")
+    if len(there.shape) > 1 or there.get_storage_size() > LONGEST_TEXT:
+        raise ValueError(f"attribute {name} is too large")
+    value = holder.attrs[name]
+    return value.tolist() if isinstance(value, np.ndarray) else plain(value)
+
+
+def read_arrays(group: h5py.Group, schema: Schema) -> dict[str, np.ndarray]:
+    """The arrays of a schema, of which types and shapes are checked before they are read.
+
+    Raises:
+        ValueError, KeyError, OSError: they are damaged, or not as the schema says. Values are
+            not checked.
+    """
+    there = {name: _dataset(group, name) for name in schema.names(list(group))}
+    schema.sizes({n: d.shape for n, d in there.items()}, {n: d.dtype for n, d in there.items()})
+    return {name: _values(dataset) for name, dataset in there.items()}
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is elsewhere")
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise ValueError(f"{name} is no array")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name} is in another file")
+    return dataset
+
+
+def _values(dataset: h5py.Dataset) -> np.ndarray:
+    """Values of a dataset that is not compressed, or compressed as one chunk."""
+    if dataset.chunks is None:
+        return dataset[...]
+    created = dataset.id.get_create_plist()
+    filters = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
+    if dataset.chunks != dataset.shape or filters not in ([SHUFFLE, DEFLATE], [DEFLATE], []):
+        raise ValueError(f"{dataset.name} is stored in a way that is not read")
+    size = dataset.dtype.itemsize * dataset.size
+    if dataset.id.get_storage_size() > size + size // 8 + 1000:
+        raise ValueError(f"{dataset.name} takes more than it holds")
+    mask, content = dataset.id.read_direct_chunk((0,) * dataset.ndim)
+    if mask:
+        raise ValueError(f"{dataset.name} is stored in a way that is not read")
+    if DEFLATE in filters:
+        # HDF5 itself would expand to any size.
+        inflate = zlib.decompressobj()
+        try:
+            content = inflate.decompress(content, size + 1)
+        except zlib.error as error:
+            raise ValueError(f"{dataset.name}: {error}") from None
+    if len(content) != size:
+        raise ValueError(f"{dataset.name} does not hold as much as it says")
+    if SHUFFLE in filters:
+        planes = np.frombuffer(content, np.uint8).reshape(dataset.dtype.itemsize, -1)
+        content = np.ascontiguousarray(planes.T).data
+    return np.frombuffer(content, dataset.dtype).reshape(dataset.shape)
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ppiscs_jax.dataset.folder import damage, read_campaign, sort_tasks, task_path
-from ppiscs_jax.dataset.kernels import SUFFIXES, load_kernels, pack_kernels, read_kernels
+from ppiscs_jax.dataset.kernels import SUFFIXES, each_kernel, pack_kernels, read_kernels
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.kernel import ScatteringKernel, noise
 
@@ -67,7 +67,7 @@ def contents(path: str | Path) -> list[Contents]:
     """
     groups: dict[tuple[str, str], list[tuple]] = {}
     for file in kernel_files(path):
-        for kernel in load_kernels(file).values():
+        for _, kernel in each_kernel(file):
             key = (kernel.settings.element, kernel.settings.zone_axis)
             groups.setdefault(key, []).append(_facts(kernel))
     return [_contents(*key, facts) for key, facts in groups.items()]

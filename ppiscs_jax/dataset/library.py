@@ -10,19 +10,21 @@ import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.io import loadmat, savemat
-from scipy.io.matlab import MatReadError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.io import savemat
 
 from ppiscs_jax.dataset.delimited import LARGEST
 from ppiscs_jax.dataset.library_text import parse_table
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.kernel import Curve
-from ppiscs_jax.reading import read_text
+from ppiscs_jax.matfile import described, read_mat
+from ppiscs_jax.reading import parse_json, read_text
+from ppiscs_jax.schema import MOST_ATOMS
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 FORMAT = "ppiscs-jax library 1"
@@ -34,13 +36,36 @@ SUFFIXES = (".txt", ".csv", ".mat")
 CURVE_SUFFIXES = (".json", ".h5", ".hdf5")
 """Endings of files that only `save_curves` writes."""
 
-MOST_ATOMS = 1000
-"""Largest number of atoms per column, as of simulations."""
-
 SHAPES = "must be N×1, 1×N, N×2 or 2×N (atoms, value)"
 
 VARIABLE = "library"
 """Name of the variable in .mat files written here."""
+
+
+Error = Annotated[float, Field(ge=0, le=LARGEST)]
+
+
+class Sidecar(BaseModel):
+    """What stands beside a library.
+
+    Attributes:
+        format: FORMAT.
+        package_version, unit: of the writer, and of its values.
+        sha256: of the library's file.
+        settings: fields of `Settings`.
+        standard_error_angstrom2: of each value, null where not known.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    format: Literal["ppiscs-jax library 1"]
+    package_version: str = ""
+    unit: str = "Å²"
+    sha256: str
+    settings: dict[str, float | str] | None = None
+    standard_error_angstrom2: Annotated[list[Error | None], Field(max_length=MOST_ATOMS)] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -155,16 +180,18 @@ def _read_sidecar(
     if not sidecar.is_file():
         return None, None
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise InputError(f"format is {content['format']!r}, not {FORMAT!r}")
-        if content["sha256"] != _checksum(path):
-            raise InputError(f"{path.name} was changed since; remove the one that is wrong")
-        errors = content.get("standard_error_angstrom2")
-        known = None if errors is None else np.array(errors, dtype=float).reshape(length)
-        settings = content.get("settings")
+        content = Sidecar.model_validate(parse_json(read_text(sidecar)))
+        if content.sha256 != _checksum(path):
+            raise ValueError(f"{path.name} was changed since; remove the one that is wrong")
+        errors = content.standard_error_angstrom2
+        if errors is not None and len(errors) != length:
+            raise ValueError(f"{len(errors)} standard errors, {length} values")
+        known = None if errors is None else np.array(errors, dtype=float)
+        settings: dict[str, Any] | None = content.settings
         return known, None if settings is None else Settings(**settings)
-    except (LookupError, TypeError, ValueError) as error:
+    except ValidationError as error:
+        raise InputError(f"{sidecar}: {first_problem(error)}") from error
+    except (TypeError, ValueError) as error:
         raise InputError(f"{sidecar}: {error}") from error
 
 
@@ -239,36 +266,15 @@ def _atoms_problem(atoms: Float[np.ndarray, " n"]) -> str | None:
     )
 
 
-def _read_mat(path: Path) -> Float[np.ndarray, "n columns"]:
-    try:
-        content = loadmat(path)
-    except NotImplementedError:
-        raise InputError(f"{path}: of MATLAB 7.3; save it with -v7") from None
-    except (MatReadError, OSError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a .mat file ({error})") from None
-    variables = {name: value for name, value in content.items() if not name.startswith("__")}
-    there = ", ".join(f"{name} ({_what(value)})" for name, value in variables.items()) or "nothing"
+def _read_mat(path: Path) -> Float[np.ndarray, "rows columns"]:
+    variables = read_mat(path)
+    there = ", ".join(f"{shown(n)[1:-1]} ({described(v)})" for n, v in variables.items())
     values = next(iter(variables.values())) if len(variables) == 1 else None
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or values.ndim != 2:
+    if not isinstance(values, np.ndarray) or values.ndim != 2:
         raise InputError(
-            f"{path}: holds {there}; must hold one numeric variable: in MATLAB, take the library "
-            "out as a column of numbers and save that alone"
+            f"{path}: holds {there or 'nothing'}; must hold one numeric variable: in MATLAB, take "
+            "the library out as a column of numbers and save that alone"
         )
     if not values.size or min(values.shape) > 2:
         raise InputError(f"{path}: holds {there}; {SHAPES}")
     return values.astype(float)
-
-
-def _what(value: Any) -> str:
-    """Shape and kind of a MATLAB variable, for people."""
-    if type(value).__name__ == "MatlabOpaque":
-        return "an object of a MATLAB class"
-    kinds = {
-        "f": "numbers",
-        "i": "numbers",
-        "u": "numbers",
-        "V": "struct",
-        "O": "cell",
-        "U": "text",
-    }
-    return f"{'×'.join(map(str, np.shape(value)))} {kinds.get(value.dtype.kind, 'others')}"

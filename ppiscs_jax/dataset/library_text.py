@@ -99,7 +99,8 @@ def _check_double_spacing(path: object, rows: list[list[float]], numbers: list[i
 
 def _check_decimal_commas(path: object, lines: Numbered) -> None:
     """Refuse entries that are digits alone on all lines: 1,0075 may be one number."""
-    if any(not entry.isdigit() for _, line in lines for entry in line.split(",")):
+    filled = [line for _, line in lines if line.strip()]
+    if any(not entry.isdigit() for line in filled for entry in line.split(",")):
         return
     number, line = lines[0]
     raise InputError(

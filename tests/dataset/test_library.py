@@ -179,7 +179,7 @@ def test_bad_texts_are_refused(tmp_path, text, said):
     ("variables", "said"),
     [
         ({}, "holds nothing; must hold one numeric variable"),
-        ({"a": [1.0], "b": "text"}, r"holds a \(1×1 numbers\), b \(1 text\); must hold one"),
+        ({"a": [1.0], "b": "text"}, r"holds a \(1×1 numbers\), b \(1×4 text\); must hold one"),
         ({"a": {"b": 1.0}}, r"holds a \(1×1 struct\)"),
         ({"a": np.ones((4, 3))}, r"holds a \(4×3 numbers\); must be N×1, 1×N, N×2 or 2×N"),
         ({"a": [[1.0, 2.0], [np.inf, 3.0], [4.0, 1.0]]}, "it begins 1, inf, 4"),
