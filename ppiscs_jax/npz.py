@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class NpzArrays:
             content = self._content(member, dtype.itemsize * prod(shape))
         return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
-    def _content(self, member: zipfile.ZipExtFile, size: int) -> bytes:
+    def _content(self, member: IO[bytes], size: int) -> bytes:
         self._left -= size
         if self._left < 0:
             raise ValueError(f"more than {MOST_BYTES} bytes of arrays")
@@ -114,7 +115,7 @@ class NpzArrays:
         return content
 
 
-def _header(member: zipfile.ZipExtFile) -> tuple[np.dtype, tuple[int, ...], bool]:
+def _header(member: IO[bytes]) -> tuple[np.dtype, tuple[int, ...], bool]:
     """Type, shape, and whether an array is in Fortran's order, from the start of a member."""
     magic = member.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):

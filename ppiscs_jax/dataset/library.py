@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.io import savemat
 
+from ppiscs_jax.config import first_problem
 from ppiscs_jax.dataset.delimited import LARGEST
 from ppiscs_jax.dataset.library_text import parse_table
 from ppiscs_jax.errors import InputError, shown

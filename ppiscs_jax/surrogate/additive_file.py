@@ -90,10 +90,11 @@ def load_additive(path: str | Path) -> AdditiveModel:
             scattered[g] = _unpacked({name: read[f"{name}_{g}"] for name in PARTS}, *sizes)
         if not np.max(scattered) <= LARGEST_ANGSTROM2:
             raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
+        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS}
         return AdditiveModel(
             scattered=jnp.asarray(scattered),
-            unscattered=jnp.asarray(whole["unscattered"], jnp.float32),
-            **{name: jnp.asarray(whole[name]) for name in FIELDS},
+            unscattered=jnp.asarray(whole["unscattered"].astype(np.float32)),
+            **fields,
             **axes,
         )
 

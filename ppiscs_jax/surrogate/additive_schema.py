@@ -1,5 +1,7 @@
 """What the file of an additive model must hold."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,7 +89,7 @@ def of_group(group: int, shape: Shape) -> Schema:
     )
 
 
-def axes_of(arrays: dict[str, np.ndarray]) -> dict[str, SplineAxis]:
+def axes_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """The axes, once their knots make some.
 
     Raises:

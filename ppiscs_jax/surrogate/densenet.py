@@ -95,12 +95,12 @@ def layers_schema(layers: int) -> Schema:
         raise ValueError(f"{layers} layers; 2 to {MOST_LAYERS} are allowed")
     inputs = [str(len(INPUT_SHIFT)), *(f"inputs of layer {i}" for i in range(1, layers))]
     units = [*["growth"] * (layers - 1), "outputs"]
-    sized = {"low": -LARGEST_WEIGHT, "high": LARGEST_WEIGHT}
+    ends = "1", -LARGEST_WEIGHT, LARGEST_WEIGHT
     arrays = {"shift": Numbers((inputs[0],), low=-1e6, high=1e6)}
     arrays["scale"] = Numbers((inputs[0],), low=1e-12, high=1e6)
     for i in range(layers):
-        arrays[f"kernel_{i}"] = Numbers((inputs[i], units[i]), **sized)
-        arrays[f"bias_{i}"] = Numbers((units[i],), **sized)
+        arrays[f"kernel_{i}"] = Numbers((inputs[i], units[i]), *ends)
+        arrays[f"bias_{i}"] = Numbers((units[i],), *ends)
     longest = dict.fromkeys(inputs, MOST_UNITS) | {"growth": MOST_UNITS, "outputs": MOST_ATOMS}
     return Schema(arrays, longest, MOST_WEIGHTS)
 

@@ -99,7 +99,7 @@ def save_checks(path: str | Path, checks: Checks) -> None:
     """
     if problem := output_problem(path, (".npz",)):
         raise InputError(problem)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "x": checks.x.astype(np.float64),
         "ppiscs": checks.ppiscs.astype(np.float32),
         "standard_error": checks.standard_error.astype(np.float16),

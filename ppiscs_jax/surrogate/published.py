@@ -28,7 +28,7 @@ def load_published(path: str | Path) -> tuple[DenseNet, Params]:
         InputError: the file does not hold such a network.
         FileNotFoundError: there is no such file.
     """
-    model = read_mat(path).get("model")
+    model: Any = read_mat(path).get("model")
     try:
         weights, biases, shift, scale = (model[f] for f in ("weights", "bias", "x_sft", "x_sc"))
         biases = [np.ravel(bias) for bias in biases]
