@@ -175,7 +175,8 @@ def signed(values: np.ndarray) -> np.ndarray:
     if values.dtype.itemsize > 4:
         raise ValueError(f"whole numbers of {values.dtype.itemsize} bytes")
     counted = values.astype(np.int64)
-    return _smallest(np.where(counted % 2 == 0, counted // 2, -(counted + 1) // 2))
+    # Halves; all bits turned round (−1 − half) where the last one was set.
+    return _smallest((counted >> 1) ^ -(counted & 1))
 
 
 def _to_fractions(coefficients: np.ndarray, arrays: Arrays, angle_scale: np.ndarray) -> np.ndarray:

@@ -134,7 +134,7 @@ def _type(random: Random, array: np.ndarray) -> np.ndarray:
 
 def _shape(random: Random, array: np.ndarray) -> np.ndarray:
     ways = (
-        array.ravel(), array[None], array.T, array[..., :0], np.atleast_1d(array)[:1],
+        array.ravel(), array[None], array.T, array.ravel()[:0], np.atleast_1d(array)[:1],
         np.repeat(array, 2, axis=random.randrange(max(array.ndim, 1))) if array.ndim else array,
         np.zeros((0,) * array.ndim), np.zeros(()), array[..., :-1] if array.ndim else array,
     )  # fmt: skip
