@@ -46,8 +46,8 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Instead: many settings, one a line, in columns named element, zone_axis, "
-            "voltage_kv, convergence_mrad, inner_mrad, outer_mrad, rmsd_angstrom, and if wanted "
-            "c30_mm, c10_angstrom. The curves go to --out, one .csv.",
+            "voltage_kv, convergence_mrad, inner_mrad, outer_mrad, rmsd_angstrom or temperature_k, "
+            "and if wanted c30_mm, c10_angstrom. The curves go to --out, one .csv.",
         ),
     ] = None,
     check: Annotated[

@@ -12,6 +12,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,9 @@ def attribute(holder: h5py.Group, name: str) -> Any:
         raise ValueError(f"attribute {name} is neither a number nor text of fixed length")
     if len(there.shape) > 1 or there.get_storage_size() > LONGEST_TEXT:
         raise ValueError(f"attribute {name} is too large")
-    value = holder.attrs[name]
-    return value.tolist() if isinstance(value, np.ndarray) else plain(value)
+    value = np.empty(there.shape, there.dtype)
+    there.read(value)
+    return value.tolist() if value.ndim else plain(value[()])
 
 
 def read_arrays(group: h5py.Group, schema: Schema) -> dict[str, np.ndarray]:
@@ -128,47 +130,48 @@ def read_arrays(group: h5py.Group, schema: Schema) -> dict[str, np.ndarray]:
     """
     there = {name: _dataset(group, name) for name in schema.names(list(group))}
     schema.sizes({n: d.shape for n, d in there.items()}, {n: d.dtype for n, d in there.items()})
-    return {name: _values(dataset) for name, dataset in there.items()}
+    return {name: _values(name, dataset) for name, dataset in there.items()}
 
 
-def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+def _dataset(group: h5py.Group, name: str) -> h5py.h5d.DatasetID:
+    if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
         raise ValueError(f"{name} is elsewhere")
-    dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+    dataset = h5py.h5o.open(group.id, name.encode())
+    if not isinstance(dataset, h5py.h5d.DatasetID) or dataset.shape is None:
         raise ValueError(f"{name} is no array")
-    if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{name} is in another file")
     return dataset
 
 
-def _values(dataset: h5py.Dataset) -> np.ndarray:
+def _values(name: str, dataset: h5py.h5d.DatasetID) -> np.ndarray:
     """Values of a dataset that is not compressed, or compressed as one chunk."""
-    if dataset.chunks is None:
-        return dataset[...]
-    created = dataset.id.get_create_plist()
+    created, shape, dtype = dataset.get_create_plist(), dataset.shape, dataset.dtype
+    layout = created.get_layout()
+    if layout == h5py.h5d.VIRTUAL or created.get_external_count():
+        raise ValueError(f"{name} is in another file")
+    if layout != h5py.h5d.CHUNKED:
+        return h5py.Dataset(dataset)[...]
     filters = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
-    if dataset.chunks != dataset.shape or filters not in ([SHUFFLE, DEFLATE], [DEFLATE], []):
-        raise ValueError(f"{dataset.name} is stored in a way that is not read")
-    size = dataset.dtype.itemsize * dataset.size
-    if dataset.id.get_storage_size() > size + size // 8 + 1000:
-        raise ValueError(f"{dataset.name} takes more than it holds")
-    mask, content = dataset.id.read_direct_chunk((0,) * dataset.ndim)
+    if created.get_chunk() != shape or filters not in ([SHUFFLE, DEFLATE], [DEFLATE], []):
+        raise ValueError(f"{name} is stored in a way that is not read")
+    size = dtype.itemsize * prod(shape)
+    if dataset.get_storage_size() > size + size // 8 + 1000:
+        raise ValueError(f"{name} takes more than it holds")
+    mask, content = dataset.read_direct_chunk((0,) * len(shape))
     if mask:
-        raise ValueError(f"{dataset.name} is stored in a way that is not read")
+        raise ValueError(f"{name} is stored in a way that is not read")
     if DEFLATE in filters:
         # HDF5 itself would expand to any size.
         inflate = zlib.decompressobj()
         try:
             content = inflate.decompress(content, size + 1)
         except zlib.error as error:
-            raise ValueError(f"{dataset.name}: {error}") from None
+            raise ValueError(f"{name}: {error}") from None
     if len(content) != size:
-        raise ValueError(f"{dataset.name} does not hold as much as it says")
+        raise ValueError(f"{name} does not hold as much as it says")
     if SHUFFLE in filters:
-        planes = np.frombuffer(content, np.uint8).reshape(dataset.dtype.itemsize, -1)
+        planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
         content = np.ascontiguousarray(planes.T).data
-    return np.frombuffer(content, dataset.dtype).reshape(dataset.shape)
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def plain(value: Any) -> Any:
