@@ -79,12 +79,18 @@ def _facts(kernel: ScatteringKernel) -> tuple:
     noises = []
     for aperture, detector in product(apertures, USUAL_DETECTORS_MRAD):
         # Detectors that end outside the kernel or inside wide bins are left out.
-        with suppress(InputError):
+        # Where nothing reaches one, its noise is not known.
+        with suppress(InputError), np.errstate(divide="ignore", invalid="ignore"):
             noises.append(noise(kernel, aperture, *detector))
     s = kernel.settings
     n = len(kernel.n_atoms)
-    worst = max(noises, default=np.nan)
+    worst = _largest(noises)
     return s.voltage_kv, s.rmsd_angstrom, n, apertures, outer, kernel.waves, worst
+
+
+def _largest(noises: Iterable[float]) -> float:
+    """The largest of those that are known."""
+    return max((noise for noise in noises if np.isfinite(noise)), default=np.nan)
 
 
 def _contents(element: str, zone_axis: str, facts: Sequence[tuple]) -> Contents:
@@ -99,7 +105,7 @@ def _contents(element: str, zone_axis: str, facts: Sequence[tuple]) -> Contents:
         convergence_mrad=(max(a for a, _ in apertures), min(b for _, b in apertures)),
         outer_mrad=min(outer),
         waves=(min(waves), max(waves)),
-        noise=max(noises),
+        noise=_largest(noises),
     )
 
 
