@@ -148,7 +148,7 @@ def reading_npz(path: str | Path, file_format: str, what: str) -> Iterator[NpzAr
     try:
         with _opened(path) as arrays:
             if (found := arrays.text("format")) != file_format:
-                raise InputError(f"{path}: its format is {shown(found)}, not {file_format}")
+                raise InputError(f"{path}: its format is {found[:80]}, not {file_format}")
             yield arrays
     except UNREADABLE as error:
         if isinstance(error, InputError):

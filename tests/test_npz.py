@@ -71,7 +71,7 @@ def test_what_is_written_is_read(tmp_path):
         ({"n": np.array([1, 2, 9])}, "n = 9 atoms: must be 1 to 5"),
         ({"error": np.array([0.1, np.inf, 0.3])}, "error = inf"),
         ({"x": np.ones((200, 2))}, "x has 200 rows; 1 to 100 are allowed"),
-        ({"format": np.array("test 2")}, "its format is 'test 2', not test 1"),
+        ({"format": np.array("test 2")}, "its format is test 2, not test 1"),
         ({"format": np.array(3.0)}, "format is no text"),
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.fuzz.readers import READERS, SLOW_READERS
 from tests.fuzz.worker import content_of
 
-START, PATIENCE = 300.0, 30.0
+START, PATIENCE = 300.0, 120.0
 """Seconds without a word after which a process is taken to hang: of its start, of an input."""
 
 MOST_FINDINGS = 20
