@@ -65,7 +65,7 @@ def test_what_is_written_is_read(tmp_path):
         ({"x": GOOD["x"][0]}, "x has 1 axes, not 2"),
         ({"x": GOOD["x"][:, :1]}, "x has 1 2, not 2"),
         ({"x": GOOD["x"] * np.nan}, "x has values that are no numbers"),
-        ({"x": GOOD["x"] * 3}, "x = 12 Å: must be 0 to 10"),
+        ({"x": GOOD["x"] * 3}, "x = 15 Å: must be 0 to 10"),
         ({"edges": GOOD["edges"][:3]}, "edges has 2 rows, not 3"),
         ({"edges": GOOD["edges"][::-1].copy()}, "edges must increase"),
         ({"n": np.array([1, 2, 9])}, "n = 9 atoms: must be 1 to 5"),
