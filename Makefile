@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # --inexact keeps uv itself, which the lock file does not name.
 SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --python $(BIN)/python
 
-.PHONY: curve test test-slow lint clean
+.PHONY: curve test test-slow fuzz lint clean
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
@@ -20,6 +20,13 @@ test: $(VENV)/.synced-dev
 
 test-slow: $(VENV)/.synced-dev
 	$(BIN)/python -m pytest -m slow
+
+# Damaged files for every reader: see SECURITY.md.
+INPUTS ?= 20000
+SEED ?= 0
+
+fuzz: $(VENV)/.synced-dev
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 lint: $(VENV)/.synced-dev
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """Config files: TOML read into pydantic models, every problem named at once."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.errors import MOST_LISTED, InputError, shown
+from ppiscs_jax.reading import read_text
+
+MOST_CONFIG = 64 * 2**10
+"""Bytes of a config file: twenty times the longest of this package."""
+
+_DOTTED = re.compile(r"""(?<![\w-])(?:("[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*\.[ \t]*){20}""")
+"""A key of more than twenty parts: tomllib takes a time that grows with the square of their number,
+and configs have three."""
 
 
 class Model(BaseModel):
@@ -28,13 +37,34 @@ def load_config(path: str | Path, model: type[AnyModel]) -> AnyModel:
             valid one, and every bad value.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = read_text(path, MOST_CONFIG)
+        if _DOTTED.search(text):
+            raise InputError(f"{path}: a key has more than twenty parts")
+        data = tomllib.loads(text)
+    except InputError as error:
+        raise InputError(f"config {problem}" for problem in error.problems) from error
+    except FileNotFoundError as error:
+        raise InputError(f"config {error}") from error
+    except RecursionError:
+        raise InputError(f"config {path}: lists or tables are nested too deeply") from None
+    except ValueError as error:
         raise InputError(f"config {path}: {error}") from error
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"config {path}: {_problem(e, model)}" for e in error.errors()) from error
+        errors = error.errors()
+        problems = [_problem(e, model) for e in errors[:MOST_LISTED]]
+        if len(errors) > MOST_LISTED:
+            problems[-1] = f"{len(errors) - MOST_LISTED + 1} more problems"
+        raise InputError(f"config {path}: {problem}" for problem in problems) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of what pydantic found, in one line."""
+    first, *others = error.errors()
+    place = ".".join(map(str, first["loc"]))
+    more = f", and {len(others)} more problems" if others else ""
+    return f"{place} = {shown(first['input'])}: {first['msg']}{more}"
 
 
 def _problem(error: Any, model: type[BaseModel]) -> str:
@@ -48,7 +78,7 @@ def _problem(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return f"{place}: missing"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{place} = {error['input']!r}: {message}" if place else message
+    return f"{place} = {shown(error['input'])}: {message}" if place else message
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:

@@ -6,13 +6,45 @@ from typing import Any
 
 import numpy as np
 
+LONGEST_PROBLEM = 1000
+"""Characters of one problem: a few lines of a terminal."""
+
+LONGEST_SHOWN = 80
+"""Characters of a value that a message repeats."""
+
+MOST_LISTED = 20
+"""Problems that a message lists; the others are counted."""
+
 
 class InputError(ValueError):
-    """Bad input, found before any work started. The message lists every problem."""
+    """Bad input, found before any work started. The message lists every problem.
+
+    Problems may repeat what a file says, so that they are cut to a few lines, and characters
+    that would control a terminal are replaced.
+    """
 
     def __init__(self, problems: str | Iterable[str]):
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("; ".join(self.problems))
+        self.problems = [
+            _printable(p) for p in ([problems] if isinstance(problems, str) else problems)
+        ]
+        more = len(self.problems) - MOST_LISTED
+        rest = [f"and {more} more problems"] if more > 0 else []
+        super().__init__("; ".join(self.problems[:MOST_LISTED] + rest))
+
+
+def _printable(text: str) -> str:
+    if len(text) > LONGEST_PROBLEM:
+        text = text[:LONGEST_PROBLEM] + "…"
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shown(value: object) -> str:
+    """`value` as a message repeats it: its `repr`, of at most LONGEST_SHOWN characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # integers of thousands of digits, deep nesting
+        text = f"{type(value).__name__} too large to show"
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 class MissingFileError(InputError, FileNotFoundError):
@@ -25,7 +57,7 @@ def is_number(value: object) -> bool:
         return False
     try:
         float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return np.ndim(value) == 0  # type: ignore[arg-type]
 
@@ -51,9 +83,9 @@ def range_problem(
     else:
         allowed = f"{low:.10g} to {high:.10g}{suffix}"
     if not is_number(value):
-        return f"{field} = {value!r}: must be one number, {allowed}"
+        return f"{field} = {shown(value)}: must be one number, {allowed}"
     if whole and not isinstance(value, Integral):
-        return f"{field} = {value!r}: must be a whole number, {allowed}"
+        return f"{field} = {shown(value)}: must be a whole number, {allowed}"
     inside = (value > low if open_low else value >= low) and value <= high
     if inside:
         return None
@@ -71,15 +103,16 @@ def as_numbers(field: str, values: Any, shape: tuple[int | None, ...], unit: str
     """
     try:
         array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise InputError(f"{field} = {values!r}: must be numbers [{unit}]") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{field} = {shown(values)}: must be numbers [{unit}]") from None
     fits = array.ndim == len(shape) and all(
         want in (None, got) for want, got in zip(shape, array.shape, strict=True)
     )
     if not fits:
         wanted = " × ".join("any number of" if n is None else str(n) for n in shape)
         raise InputError(
-            f"{field} of shape {np.shape(values)}, {values!r}: must be {wanted} numbers [{unit}]"
+            f"{field} of shape {np.shape(values)}, {shown(values)}: "
+            f"must be {wanted} numbers [{unit}]"
         )
     return array
 
@@ -89,4 +122,4 @@ def choice_problem(field: str, value: object, choices: Iterable[object]) -> str 
     allowed = list(choices)
     if isinstance(value, str | int | float) and value in allowed:
         return None
-    return f"{field} = {value!r}: must be one of {', '.join(str(c) for c in allowed)}"
+    return f"{field} = {shown(value)}: must be one of {', '.join(str(c) for c in allowed)}"

@@ -1,12 +1,10 @@
-"""Files that appear whole or not at all, and arrays read from them; folders with one writer."""
+"""Files that appear whole or not at all; folders with one writer."""
 
 import io
 import json
 import os
 import tempfile
 import warnings
-import zipfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +16,6 @@ from ppiscs_jax.errors import InputError, MissingFileError
 
 LOCK_FILE = ".lock"
 """Name of the file by which a process claims a folder."""
-
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy raises for files that are no whole .npz."""
 
 
 def require_file(path: str | Path) -> None:
@@ -163,33 +149,3 @@ def claimed(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def reading_npz(path: str | Path, file_format: str, what: str) -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of a .npz file whose entry `format` says what it holds; no pickles.
-
-    Raises:
-        InputError: it is damaged, of another format, or lacks what is looked up in it. `what`
-            names its content.
-        FileNotFoundError: there is no such file.
-    """
-    require_file(path)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["format"]) != file_format:
-                raise InputError(f"{path}: its format is {arrays['format']}, not {file_format}")
-            yield arrays
-    except UNREADABLE as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a file of {what} ({error})") from error
-
-
-def npz_format(path: str | Path) -> str:
-    """What the entry `format` of a .npz file says; "" where it cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return str(arrays["format"])
-    except UNREADABLE:
-        return ""

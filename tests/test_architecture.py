@@ -13,7 +13,18 @@ PACKAGE = Path(ppiscs_jax.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("constants", "types", "units", "errors", "files", "config"),
+    (
+        "constants",
+        "types",
+        "units",
+        "errors",
+        "files",
+        "reading",
+        "schema",
+        "npz",
+        "matfile",
+        "config",
+    ),
     ("crystal",),
     ("settings",),
     ("multislice",),

@@ -25,8 +25,8 @@ from ppiscs_jax.cli.simulate import simulated
 from ppiscs_jax.dataset.settings_csv import read_settings, write_predictions
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import load_surrogate, outside_problems, predict_curve
 from ppiscs_jax.surrogate.predict import predict as predict_rows
-from ppiscs_jax.surrogate.predict import predict_curve
 from ppiscs_jax.units import parse_fraction
 
 
@@ -45,8 +45,8 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Instead: many settings, one a line, in columns named element, zone_axis, "
-            "voltage_kv, convergence_mrad, inner_mrad, outer_mrad, rmsd_angstrom, and if wanted "
-            "c30_mm, c10_angstrom. The curves go to --out, one .csv.",
+            "voltage_kv, convergence_mrad, inner_mrad, outer_mrad, rmsd_angstrom or temperature_k, "
+            "and if wanted c30_mm, c10_angstrom. The curves go to --out, one .csv.",
         ),
     ] = None,
     check: Annotated[
@@ -114,6 +114,9 @@ def _predict_file(path: Path, outputs: list[Path], others: list[object]) -> None
         problems.append("csv: cannot be combined with settings, --check or --plot")
     if problems:
         raise InputError(problems)
-    rows = read_settings(path)
+    rows, numbers = read_settings(path)
+    outside = outside_problems(load_surrogate(), rows, "line", numbers)
+    if outside:
+        raise InputError(f"{path}: {problem}" for problem in outside)
     write_predictions(outputs[0], rows, predict_rows(rows, outside="raise"))
     typer.echo(f"wrote {outputs[0]}", err=True)

@@ -6,7 +6,11 @@ other, S is quiet. Along thickness, mean and batches are written in the few prin
 that they share. And coefficients are rounded in units of their standard error, never finer.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from ppiscs_jax.schema import Numbers
 
 MEAN_STEP = 0.2
 """Rounding of the mean's coefficients, in standard errors of the mean."""
@@ -28,12 +32,23 @@ beam and quiet right outside, and between Bragg spots, so that errors could not 
 LEAST_ERROR = 1e-7
 """Errors below this fraction of the electrons are taken for it: rounding of float32."""
 
-UNITS = {
-    "mean": "0.2 standard errors; differences along collection angle",
-    "batches": "0.5 standard deviations; differences along collection angle",
-    "basis": "1",
-    "thickness_scale": "1",
-    "angle_scale": "fraction of the electrons",
+ROOM = 0.2
+"""Noise and rounding may take fractions so far below 0 and above 1."""
+
+NUMBERS = {
+    "mean": Numbers(
+        ("components", "rings", "bins"),
+        "0.2 standard errors; differences along collection angle",
+        kinds="iu",
+    ),
+    "batches": Numbers(
+        ("leading components", "batches less one", "rings", "kept bins"),
+        "0.5 standard deviations; differences along collection angle",
+        kinds="iu",
+    ),
+    "basis": Numbers(("n", "components"), "1", -1.01, 1.01),
+    "thickness_scale": Numbers(("n",), "1", 1e-15, 1e3),
+    "angle_scale": Numbers(("rings", "bins"), "fraction of the electrons", 1e-15, 1e9),
 }
 """What each array is counted in. Beyond angle j, in ring r, after n atoms the mean is
 MEAN_STEP Σ_k basis[n, k] · coefficient[k, r, j] · thickness_scale[n] · angle_scale[r, j]; batches
@@ -77,10 +92,29 @@ def compress(
     }
 
 
+def check_lengths(sizes: Mapping[str, int]) -> None:
+    """Refuse axes whose lengths are such as `compress` does not make.
+
+    Raises:
+        ValueError: saying which.
+    """
+    if not sizes["leading components"] <= sizes["components"] <= sizes["n"]:
+        raise ValueError("there are more components than thicknesses")
+    if not -(-sizes["bins"] // BATCH_STRIDE) <= sizes["kept bins"] <= sizes["bins"]:
+        raise ValueError("batches are kept at another number of angles than they can be")
+
+
 def expand_mean(arrays: Arrays) -> np.ndarray:
-    """Fractions scattered beyond each bin's lower edge, mean over batches, (rings, n, bins)."""
+    """Fractions scattered beyond each bin's lower edge, mean over batches, (rings, n, bins).
+
+    Raises:
+        ValueError: they are no fractions.
+    """
     steps = np.cumsum(arrays["mean"], axis=-1, dtype=np.int64)
-    return _to_fractions(MEAN_STEP * steps, arrays, arrays["angle_scale"])
+    beyond = _to_fractions(MEAN_STEP * steps, arrays, arrays["angle_scale"])
+    if not (np.min(beyond) > -ROOM and np.max(beyond) < 1 + ROOM):
+        raise ValueError("what is scattered is no fraction of the electrons")
+    return beyond
 
 
 def expand(arrays: Arrays, angle_edges_mrad: np.ndarray) -> np.ndarray:
@@ -118,7 +152,7 @@ def _linear_weights(nodes: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _smallest(steps: np.ndarray) -> np.ndarray:
     """The same whole numbers in the smallest type that holds them."""
     largest = np.abs(steps).max(initial=0)
-    types = (np.int8, np.int16, np.int32)
+    types = (np.int8, np.int16, np.int32, np.int64)
     return steps.astype(next(t for t in types if largest <= np.iinfo(t).max))
 
 
@@ -138,8 +172,11 @@ def signed(values: np.ndarray) -> np.ndarray:
     """The numbers of `unsigned` again."""
     if values.dtype.kind != "u":
         return values
+    if values.dtype.itemsize > 4:
+        raise ValueError(f"whole numbers of {values.dtype.itemsize} bytes")
     counted = values.astype(np.int64)
-    return _smallest(np.where(counted % 2 == 0, counted // 2, -(counted + 1) // 2))
+    # Halves; all bits turned round (−1 − half) where the last one was set.
+    return _smallest((counted >> 1) ^ -(counted & 1))
 
 
 def _to_fractions(coefficients: np.ndarray, arrays: Arrays, angle_scale: np.ndarray) -> np.ndarray:

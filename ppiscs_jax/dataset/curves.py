@@ -5,35 +5,91 @@ All three hold the same: the settings, seed, waves, batches and versions by name
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppiscs_jax.dataset.hdf5 import new_hdf5
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.config import first_problem
+from ppiscs_jax.dataset.hdf5 import (
+    UNREADABLE,
+    attribute,
+    fixed_text,
+    new_hdf5,
+    read_arrays,
+    read_variable_texts,
+    variable_text,
+)
+from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.kernel import Curve
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.reading import parse_json, read_text, split_lines
+from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema, must_fit
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
 
 FORMAT = "ppiscs-jax curves 1"
 """Name and version of what is written here."""
 
-UNITS = {
-    "n_atoms": "atoms per column",
-    "detectors_mrad": "mrad",
-    "ppiscs_angstrom2": "Å²",
-    "standard_error_angstrom2": "Å²",
-}
-"""Arrays of a file: thicknesses (n,), collection angles (detectors, 2), values (detectors, n)."""
+FORMAT_HDF5 = "ppiscs-jax curves 2"
+"""In HDF5 there is a checksum since format 2, and text is of fixed length. Format 1 is read too."""
+
+MOST_DETECTORS = 1000
+LARGEST_ANGSTROM2 = 1e6
+"""More than any cross-section: nothing exceeds the projected area of a column, 25 Å² at most."""
+
+ARRAYS = Schema(
+    {
+        "n_atoms": Numbers(("n",), "atoms per column", 1, MOST_ATOMS, kinds="iu", rising=True),
+        "detectors_mrad": Numbers(("detectors", "2"), "mrad", 0, RANGES["outer_mrad"][1]),
+        "ppiscs_angstrom2": Numbers(
+            ("detectors", "n"), "Å²", -LARGEST_ANGSTROM2, LARGEST_ANGSTROM2
+        ),
+        "standard_error_angstrom2": Numbers(
+            ("detectors", "n"), "Å²", 0, LARGEST_ANGSTROM2, gaps=True
+        ),
+    },
+    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS},
+)
+"""Arrays of a file: thicknesses, collection angles, values and their errors, NaN where one sample
+does not have any."""
+
+UNITS = {name: array.unit for name, array in ARRAYS.arrays.items()}
+
+Text = Annotated[str, Field(max_length=200)]
+Angle = Annotated[float, Field(ge=-1000, le=1000)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Metadata(BaseModel):
+    """What curves of a file share. `Settings` judges those of its fields."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    format: Text
+    package_version: Text
+    jax_version: Text
+    element: Text
+    zone_axis: Text
+    voltage_kv: float
+    c30_mm: float
+    c10_angstrom: float
+    convergence_mrad: float
+    rmsd_angstrom: float
+    mistilt_mrad: tuple[Angle, Angle]
+    seed: Count
+    waves: Count
+    batches: Count
+    model: Text | None = None
+
 
 _SHARED = tuple(f for f in VECTOR_ORDER if f not in ("inner_mrad", "outer_mrad"))
 
-Metadata = dict[str, Any]
 Arrays = dict[str, np.ndarray]
 
 
@@ -68,17 +124,17 @@ def load_curves(path: str | Path) -> list[Curve]:
     require_file(path)
     _, read = _FORMATS[suffix]
     try:
-        metadata, arrays = read(Path(path))
-        if metadata["format"] != FORMAT:
-            raise InputError(f"{path}: format is {metadata['format']!r}, not {FORMAT!r}")
-        return _unpack(metadata, arrays)
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a file of {FORMAT!r} ({error})") from error
+        content, arrays = read(Path(path))
+        formats = (FORMAT, FORMAT_HDF5) if read is _read_hdf5 else (FORMAT,)
+        if content["format"] not in formats:
+            raise ValueError(f"format is {shown(content['format'])}, not {formats[-1]!r}")
+        return _unpack(content, arrays)
+    except UNREADABLE as error:
+        why = first_problem(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"{path}: not a file of {FORMAT!r} ({why})") from error
 
 
-def _shared_metadata(curve: Curve) -> Metadata:
+def _shared_metadata(curve: Curve) -> dict[str, Any]:
     numbers = {f: float(getattr(curve.settings, f)) for f in _SHARED[2:]}
     return {
         "element": curve.settings.element,
@@ -92,7 +148,7 @@ def _shared_metadata(curve: Curve) -> Metadata:
     }
 
 
-def _pack(curves: Sequence[Curve]) -> tuple[Metadata, Arrays]:
+def _pack(curves: Sequence[Curve]) -> tuple[dict[str, Any], Arrays]:
     if not curves:
         raise InputError("curves: there are none to save")
     first, *others = curves
@@ -115,23 +171,37 @@ def _pack(curves: Sequence[Curve]) -> tuple[Metadata, Arrays]:
         "ppiscs_angstrom2": np.stack([c.ppiscs for c in curves]),
         "standard_error_angstrom2": np.stack([c.standard_error for c in curves]),
     }
+    must_fit(ARRAYS, arrays, "curves")
+    try:
+        Metadata.model_validate(metadata)
+    except ValidationError as error:
+        raise InputError(f"curves: {first_problem(error)}") from error
     return metadata, arrays
 
 
-def _unpack(metadata: Metadata, arrays: Arrays) -> list[Curve]:
-    shared = {f: metadata[f] for f in _SHARED}
-    mistilt_x, mistilt_y = map(float, metadata["mistilt_mrad"])
+def _unpack(content: dict[str, Any], arrays: Arrays) -> list[Curve]:
+    """The curves, once everything is as the schema says.
+
+    Raises:
+        ValueError: it is not.
+    """
+    metadata = Metadata.model_validate(content)
+    whole = arrays["n_atoms"]
+    if whole.dtype.kind == "f" and np.all(whole == np.round(whole)) and np.all(abs(whole) < 1e9):
+        arrays["n_atoms"] = whole.astype(int)
+    ARRAYS.check(arrays)
+    shared: dict[str, Any] = {f: getattr(metadata, f) for f in _SHARED}
     return [
         Curve(
             n_atoms=np.asarray(arrays["n_atoms"], dtype=int),
             ppiscs=ppiscs,
             standard_error=standard_error,
             settings=Settings(**shared, inner_mrad=inner, outer_mrad=outer),
-            seed=int(metadata["seed"]),
-            waves=int(metadata["waves"]),
-            batches=int(metadata["batches"]),
-            mistilt_mrad=(mistilt_x, mistilt_y),
-            model=metadata.get("model"),
+            seed=metadata.seed,
+            waves=metadata.waves,
+            batches=metadata.batches,
+            mistilt_mrad=metadata.mistilt_mrad,
+            model=metadata.model,
         )
         for (inner, outer), ppiscs, standard_error in zip(
             arrays["detectors_mrad"].tolist(),
@@ -142,7 +212,7 @@ def _unpack(metadata: Metadata, arrays: Arrays) -> list[Curve]:
     ]
 
 
-def _write_csv(path: Path, metadata: Metadata, arrays: Arrays) -> None:
+def _write_csv(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
     """Comment lines `# name: JSON value`, one line of column names, one row per thickness."""
     detectors = arrays["detectors_mrad"].tolist()
     values, errors = arrays["ppiscs_angstrom2"], arrays["standard_error_angstrom2"]
@@ -160,22 +230,44 @@ def _write_csv(path: Path, metadata: Metadata, arrays: Arrays) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
-def _read_csv(path: Path) -> tuple[Metadata, Arrays]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+def _read_csv(path: Path) -> tuple[dict[str, Any], Arrays]:
+    lines = [line for line in split_lines(read_text(path)) if line.strip()]
     comments = [line.removeprefix("# ") for line in lines if line.startswith("#")]
-    pairs = (comment.split(": ", 1) for comment in comments)
-    metadata = {name: json.loads(entry) for name, entry in pairs}
-    rows = csv.reader(lines[len(comments) + 1 :])
-    columns = np.array([[float(entry) for entry in row] for row in rows]).T
+    pairs = [comment.split(": ", 1) for comment in comments]
+    metadata = {name: parse_json(entry) for name, entry in pairs}
+    rows = lines[len(comments) + 1 :]
+    detectors = _numbers(metadata["detectors_mrad"])
+    if len(rows) > MOST_ATOMS or len(detectors) > MOST_DETECTORS:
+        raise ValueError(f"{len(rows)} thicknesses, {len(detectors)} detectors are too many")
+    wanted = 1 + 2 * len(detectors)
+    entries = [row.split(",", wanted) for row in rows]
+    columns = np.array([[_number(entry) for entry in row] for row in entries]).T
+    if columns.ndim != 2 or len(columns) != wanted:
+        raise ValueError(f"{len(columns)} columns, not {wanted}")
     return metadata, {
         "n_atoms": columns[0],
-        "detectors_mrad": np.array(metadata["detectors_mrad"]),
+        "detectors_mrad": detectors,
         "ppiscs_angstrom2": columns[1::2],
         "standard_error_angstrom2": columns[2::2],
     }
 
 
-def _write_json(path: Path, metadata: Metadata, arrays: Arrays) -> None:
+def _number(text: str) -> float:
+    """A number as `repr` writes it; Python itself would take 1_0 too."""
+    if len(text) > 40 or "_" in text:
+        raise ValueError(f"{shown(text)} is no number")
+    return float(text)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """Nested lists of numbers as an array, NaN for null."""
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, OverflowError):
+        raise ValueError(f"{shown(values)} are no numbers") from None
+
+
+def _write_json(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
     content = {
         "metadata": metadata,
         "units": UNITS,
@@ -190,27 +282,47 @@ def _write_json(path: Path, metadata: Metadata, arrays: Arrays) -> None:
     )
 
 
-def _read_json(path: Path) -> tuple[Metadata, Arrays]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    arrays = content["arrays"].items()
-    return content["metadata"], {n: np.array(a, dtype=float) for n, a in arrays}
+def _read_json(path: Path) -> tuple[dict[str, Any], Arrays]:
+    content = parse_json(read_text(path))
+    metadata, arrays = content["metadata"], content["arrays"]
+    if not isinstance(metadata, dict) or not isinstance(arrays, dict):
+        raise ValueError("metadata and arrays are no objects")
+    return metadata, {name: _numbers(arrays[name]) for name in ARRAYS.names(arrays)}
 
 
-def _write_hdf5(path: Path, metadata: Metadata, arrays: Arrays) -> None:
+def _write_hdf5(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
+    metadata = metadata | {"format": FORMAT_HDF5}
+    checksum = _checksum(metadata, arrays)
     with new_hdf5(path) as file:
-        file.attrs.update(metadata)
+        for name, value in (metadata | {"sha256": checksum}).items():
+            file.attrs[name] = fixed_text(value)
         for name, array in arrays.items():
-            file.create_dataset(name, data=array).attrs["unit"] = UNITS[name]
+            file.create_dataset(name, data=array).attrs["unit"] = fixed_text(UNITS[name])
 
 
-def _read_hdf5(path: Path) -> tuple[Metadata, Arrays]:
+def _read_hdf5(path: Path) -> tuple[dict[str, Any], Arrays]:
     with h5py.File(path, "r") as file:
-        metadata = {n: a.item() if isinstance(a, np.generic) else a for n, a in file.attrs.items()}
-        return metadata, {name: file[name][...] for name in UNITS}
+        names = [name for name in (*Metadata.model_fields, "sha256") if name in file.attrs]
+        variable = [name for name in names if variable_text(file, name)]
+        texts = read_variable_texts(path, variable) if variable else {}
+        metadata = {n: texts[n] if n in texts else attribute(file, n) for n in names}
+        arrays = read_arrays(file, ARRAYS)
+    checksum = metadata.pop("sha256", None)
+    if metadata["format"] != FORMAT and checksum != _checksum(metadata, arrays):
+        raise ValueError("damaged, does not match its checksum")
+    return metadata, arrays
 
 
-_Write = Callable[[Path, Metadata, Arrays], None]
-_Read = Callable[[Path], tuple[Metadata, Arrays]]
+def _checksum(metadata: dict[str, Any], arrays: Arrays) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+_Write = Callable[[Path, dict[str, Any], Arrays], None]
+_Read = Callable[[Path], tuple[dict[str, Any], Arrays]]
 _FORMATS: dict[str, tuple[_Write, _Read]] = {
     ".csv": (_write_csv, _read_csv),
     ".json": (_write_json, _read_json),

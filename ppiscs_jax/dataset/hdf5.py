@@ -1,9 +1,19 @@
-"""HDF5 files that are made in memory and written whole, without what HDF5 trips over."""
+"""HDF5 files: made in memory and written whole; read with nothing in them trusted.
+
+Only what this package writes is read: numbers and text of fixed length, in the file itself,
+compressed with deflate alone. Text of variable length, links to other files, other filters and
+compressed data that expand to more than they should are what files can do harm with.
+"""
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +21,7 @@ import h5py
 import numpy as np
 
 from ppiscs_jax.files import naming
+from ppiscs_jax.schema import Schema
 
 
 @contextmanager
@@ -71,6 +82,132 @@ def fixed_text(value: Any) -> Any:
         return value
     content = value.encode()
     return np.array(content, dtype=h5py.string_dtype("utf-8", max(1, len(content))))
+
+
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError)
+"""What h5py raises at damage."""
+
+LONGEST_TEXT = 10_000
+"""Bytes of an attribute; the longest one here is 300."""
+
+DEFLATE, SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+
+
+def variable_text(holder: h5py.Group, name: str) -> bool:
+    """Whether an attribute is text of variable length."""
+    kind = h5py.h5a.open(holder.id, name.encode()).get_type()
+    return isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+
+
+def read_variable_texts(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Attributes of a file that are text of variable length, as older files have them.
+
+    HDF5 can be led into endless loops by them, so that another process reads them.
+
+    Raises:
+        ValueError: they are damaged; it took longer than SECONDS.
+    """
+    arguments = [sys.executable, "-I", "-c", _READ_TEXTS, str(path), *names]
+    # OpenBLAS would reserve memory for many threads.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            arguments, check=True, capture_output=True, timeout=SECONDS, env=environment
+        )
+    except subprocess.SubprocessError:
+        raise ValueError("damaged, its texts cannot be read") from None
+    texts = json.loads(done.stdout)
+    return {name: str(texts[name]) for name in names}
+
+
+SECONDS = 30.0
+"""A process that reads the attributes of a file takes half a second, more on a loaded machine."""
+
+_READ_TEXTS = f"""
+import sys, json
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+    resource.setrlimit(resource.RLIMIT_CPU, (3, 3))
+except (ImportError, ValueError, OSError):
+    pass
+import h5py
+with h5py.File(sys.argv[1], "r") as file:
+    texts = {{name: str(file.attrs[name])[:{LONGEST_TEXT}] for name in sys.argv[2:]}}
+sys.stdout.write(json.dumps(texts))
+"""
+
+
+def attribute(holder: h5py.Group, name: str) -> Any:
+    """An attribute: text, a number, or a list of some numbers.
+
+    Raises:
+        ValueError: it is something else.
+        KeyError: there is none of that name.
+    """
+    there = h5py.h5a.open(holder.id, name.encode())
+    kind = there.get_type()
+    known = isinstance(kind, h5py.h5t.TypeStringID | h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
+    if not known or (isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()):
+        raise ValueError(f"attribute {name} is neither a number nor text of fixed length")
+    if len(there.shape) > 1 or there.get_storage_size() > LONGEST_TEXT:
+        raise ValueError(f"attribute {name} is too large")
+    value = np.empty(there.shape, there.dtype)
+    there.read(value)
+    return value.tolist() if value.ndim else plain(value[()])
+
+
+def read_arrays(group: h5py.Group, schema: Schema) -> dict[str, np.ndarray]:
+    """The arrays of a schema, of which types and shapes are checked before they are read.
+
+    Raises:
+        ValueError, KeyError, OSError: they are damaged, or not as the schema says. Values are
+            not checked.
+    """
+    there = {name: _dataset(group, name) for name in schema.names(list(group))}
+    schema.sizes({n: d.shape for n, d in there.items()}, {n: d.dtype for n, d in there.items()})
+    return {name: _values(name, dataset) for name, dataset in there.items()}
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.h5d.DatasetID:
+    if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise ValueError(f"{name} is elsewhere")
+    dataset = h5py.h5o.open(group.id, name.encode())
+    if not isinstance(dataset, h5py.h5d.DatasetID) or dataset.shape is None:
+        raise ValueError(f"{name} is no array")
+    return dataset
+
+
+def _values(name: str, dataset: h5py.h5d.DatasetID) -> np.ndarray:
+    """Values of a dataset that is not compressed, or compressed as one chunk."""
+    created, shape, dtype = dataset.get_create_plist(), dataset.shape, dataset.dtype
+    layout = created.get_layout()
+    if layout == h5py.h5d.VIRTUAL or created.get_external_count():
+        raise ValueError(f"{name} is in another file")
+    if layout != h5py.h5d.CHUNKED:
+        return h5py.Dataset(dataset)[...]
+    filters = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
+    if created.get_chunk() != shape or filters not in ([SHUFFLE, DEFLATE], [DEFLATE], []):
+        raise ValueError(f"{name} is stored in a way that is not read")
+    size = dtype.itemsize * prod(shape)
+    if dataset.get_storage_size() > size + size // 8 + 1000:
+        raise ValueError(f"{name} takes more than it holds")
+    mask, content = dataset.read_direct_chunk((0,) * len(shape))
+    if mask:
+        raise ValueError(f"{name} is stored in a way that is not read")
+    if DEFLATE in filters:
+        # HDF5 itself would expand to any size.
+        inflate = zlib.decompressobj()
+        try:
+            content = inflate.decompress(content, size + 1)
+        except zlib.error as error:
+            raise ValueError(f"{name}: {error}") from None
+    if len(content) != size:
+        raise ValueError(f"{name} does not hold as much as it says")
+    if SHUFFLE in filters:
+        planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
+        content = np.ascontiguousarray(planes.T).data
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ppiscs_jax.dataset.folder import read_campaign, state, task_path
-from ppiscs_jax.dataset.kernels import SUFFIXES, pack_kernels, read_kernels, to_kernel
+from ppiscs_jax.dataset.kernels import SUFFIXES, each_kernel, pack_kernels, read_kernels
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.kernel import ScatteringKernel, noise
 
@@ -69,8 +69,7 @@ def contents(path: str | Path) -> list[Contents]:
     """
     groups: dict[tuple[str, str], list[tuple]] = {}
     for file in kernel_files(path):
-        for _, metadata, arrays in read_kernels(file):
-            kernel = to_kernel(metadata, arrays)
+        for _, metadata, kernel in each_kernel(file):
             key = (kernel.settings.element, kernel.settings.zone_axis)
             groups.setdefault(key, []).append((*_facts(kernel), metadata["package_version"]))
     return [_contents(*key, facts) for key, facts in groups.items()]
@@ -82,12 +81,18 @@ def _facts(kernel: ScatteringKernel) -> tuple:
     noises = []
     for aperture, detector in product(apertures, USUAL_DETECTORS_MRAD):
         # Detectors that end outside the kernel or inside wide bins are left out.
-        with suppress(InputError):
+        # Where nothing reaches one, its noise is not known.
+        with suppress(InputError), np.errstate(divide="ignore", invalid="ignore"):
             noises.append(noise(kernel, aperture, *detector))
     s = kernel.settings
     n = len(kernel.n_atoms)
-    worst = max(noises, default=np.nan)
+    worst = _largest(noises)
     return s.voltage_kv, s.rmsd_angstrom, n, apertures, outer, kernel.waves, worst
+
+
+def _largest(noises: Iterable[float]) -> float:
+    """The largest of those that are known."""
+    return max((noise for noise in noises if np.isfinite(noise)), default=np.nan)
 
 
 def _contents(element: str, zone_axis: str, facts: Sequence[tuple]) -> Contents:
@@ -102,7 +107,7 @@ def _contents(element: str, zone_axis: str, facts: Sequence[tuple]) -> Contents:
         convergence_mrad=(max(a for a, _ in apertures), min(b for _, b in apertures)),
         outer_mrad=min(outer),
         waves=(min(waves), max(waves)),
-        noise=max(noises),
+        noise=_largest(noises),
         versions=tuple(sorted(set(versions))),
     )
 

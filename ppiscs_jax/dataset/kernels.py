@@ -6,19 +6,33 @@ same in both. Values and errors are kept as `dataset.compression` says.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import h5py
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ppiscs_jax.config import first_problem
 from ppiscs_jax.dataset import compression
-from ppiscs_jax.dataset.hdf5 import fixed_text, new_hdf5, of_the_system, plain, reading_hdf5
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.dataset.hdf5 import (
+    UNREADABLE,
+    attribute,
+    fixed_text,
+    new_hdf5,
+    of_the_system,
+    read_arrays,
+    reading_hdf5,
+)
+from ppiscs_jax.errors import InputError, as_numbers, shown
 from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.kernel import ScatteringKernel
+from ppiscs_jax.reading import parse_json
+from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 FORMAT = "ppiscs-jax kernels 3"
@@ -29,27 +43,51 @@ READ_FORMATS = (FORMAT, "ppiscs-jax kernels 2")
 
 SUFFIXES = (".h5", ".hdf5")
 
-UNITS = {
-    "ring_edges_mrad": "mrad",
-    "angle_edges_mrad": "mrad",
-    "lost": "fraction of the electrons",
-    **compression.UNITS,
-}
-"""The arrays of a group, and what each is counted in."""
+NAME = re.compile(r"\w[\w.+-]{0,99}", re.ASCII)
+"""Names of kernels: they become names of files."""
 
-METADATA = (
-    "package_version",
-    "jax_version",
-    "settings",
-    "mistilt_mrad",
-    "seed",
-    "waves",
-    "batches",
+MOST_KERNELS = 10_000
+"""Of a file; a campaign of all elements, zone axes and voltages has less than a thousand."""
+
+MOST_BATCHES = 4096
+MOST_FRACTIONS = 25_000_000
+"""Of a kernel: batches × rings × thicknesses × bins, sixteen times those of the largest kernel
+here; working with it takes 1 GB."""
+
+EXPANSION, LEAST_LIMIT = 300, 2**26
+"""Fractions that all kernels of a file may expand to: so many for each byte of it, three times as
+many as is usual, or the least limit (512 MB)."""
+
+ARRAYS = Schema(
+    {
+        "ring_edges_mrad": Numbers(("rings+1",), "mrad", 0, 200, rising=True),
+        "angle_edges_mrad": Numbers(("bins+1",), "mrad", 0, 1000, rising=True),
+        "lost": Numbers(("rings", "n"), "fraction of the electrons", -0.1, 1.1),
+        **compression.NUMBERS,
+    },
+    longest={"rings": 1000, "bins": 10_000, "n": MOST_ATOMS, "batches less one": MOST_BATCHES},
 )
-"""Attributes of a group, in the order in which they are written: it decides the bytes."""
+"""The arrays of a group. Those of whole numbers are as they are in memory, with signs."""
 
-UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError)
-"""What h5py raises at damage."""
+
+class Metadata(BaseModel):
+    """Attributes of a group, in the order in which they are written: it decides the bytes.
+
+    Settings and mistilt are JSON.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    package_version: Annotated[str, Field(max_length=100)]
+    jax_version: Annotated[str, Field(max_length=100)]
+    settings: Annotated[str, Field(max_length=2000)]
+    mistilt_mrad: Annotated[str, Field(max_length=200)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    waves: Annotated[int, Field(ge=0, lt=2**63)]
+    batches: Annotated[int, Field(ge=2, le=MOST_BATCHES)]
+
+
+METADATA = tuple(Metadata.model_fields)
 
 Arrays = dict[str, np.ndarray]
 
@@ -65,7 +103,12 @@ def save_kernels(path: str | Path, kernels: Mapping[str, ScatteringKernel]) -> N
     """
     with _new_file(path) as file:
         for name, kernel in kernels.items():
-            _write(file, name, _metadata(kernel), _arrays(kernel))
+            metadata, arrays = _metadata(kernel), _arrays(kernel)
+            try:
+                check(name, metadata, arrays)
+            except ValueError as error:
+                raise InputError(f"kernel {shown(name)}: {error}") from error
+            _write(file, name, metadata, arrays)
 
 
 def load_kernels(path: str | Path) -> dict[str, ScatteringKernel]:
@@ -76,7 +119,51 @@ def load_kernels(path: str | Path) -> dict[str, ScatteringKernel]:
         FileNotFoundError: there is no such file.
         OSError: the system could not read the file, which may be whole.
     """
-    return {name: to_kernel(metadata, arrays) for name, metadata, arrays in read_kernels(path)}
+    limit = max(LEAST_LIMIT, EXPANSION * Path(path).stat().st_size) if Path(path).is_file() else 0
+    kernels = {}
+    for name, _, kernel in each_kernel(path):
+        limit -= kernel.batch_means.size
+        if limit < 0:
+            raise InputError(f"{path}: its kernels take more memory than such a file should")
+        kernels[name] = kernel
+    return kernels
+
+
+def each_kernel(path: str | Path) -> Iterator[tuple[str, dict, ScatteringKernel]]:
+    """Name, metadata and kernel, one after the other, as `load_kernels`."""
+    for name, metadata, arrays in read_kernels(path):
+        try:
+            yield name, metadata, _kernel(metadata, arrays)
+        except ValueError as error:
+            raise InputError(f"{path}: kernel {name}: {error}") from error
+
+
+def check(name: str, metadata: dict, arrays: Arrays) -> None:
+    """Refuse what is no kernel.
+
+    Raises:
+        ValueError: saying why.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError("its name must be up to 100 letters, digits and any of _ . + -")
+    try:
+        said = Metadata.model_validate(metadata)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
+    try:
+        Settings(**parse_json(said.settings))
+    except TypeError as error:
+        raise ValueError(f"settings: {error}") from None
+    mistilt = parse_json(said.mistilt_mrad)
+    if not isinstance(mistilt, list) or as_numbers("mistilt", mistilt, (2,), "mrad").max() > 1e3:
+        raise ValueError(f"mistilt_mrad = {shown(mistilt)}")
+    sizes = ARRAYS.check(arrays)
+    if sizes["batches less one"] + 1 != said.batches or arrays["ring_edges_mrad"][0] != 0:
+        raise ValueError("its arrays do not belong to its metadata")
+    fractions = said.batches * sizes["rings"] * sizes["n"] * sizes["bins"]
+    if fractions > MOST_FRACTIONS:
+        raise ValueError(f"{fractions} fractions; at most {MOST_FRACTIONS} are read")
+    compression.check_lengths(sizes)
 
 
 def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
@@ -88,15 +175,14 @@ def read_kernels(path: str | Path) -> Iterator[tuple[str, dict, Arrays]]:
     problems = []
     try:
         with reading_hdf5(Path(path)) as file:
-            if (found := plain(file.attrs["format"])) not in READ_FORMATS:
-                raise InputError(f"{path}: format is {found!r}, not {FORMAT!r}")
-            if len(file) != file.attrs["kernels"]:
-                raise InputError(
-                    f"{path}: damaged, {len(file)} of {file.attrs['kernels']} kernels in it"
-                )
+            if (found := attribute(file, "format")) not in READ_FORMATS:
+                raise InputError(f"{path}: format is {shown(found)}, not {FORMAT!r}")
+            number = attribute(file, "kernels")
+            if len(file) != number or len(file) > MOST_KERNELS:
+                raise InputError(f"{path}: damaged, {len(file)} of {number} kernels in it")
             for name in file:
                 try:
-                    metadata, arrays = _read(name, file[name])
+                    metadata, arrays = _read(file, name)
                 except UNREADABLE as error:
                     if of_the_system(error):
                         raise
@@ -187,7 +273,7 @@ def _arrays(kernel: ScatteringKernel) -> Arrays:
     }
 
 
-def to_kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
+def _kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
     """The kernel whose metadata and arrays `read_kernels` gives."""
     x, y = json.loads(metadata["mistilt_mrad"])
     return ScatteringKernel(
@@ -210,14 +296,19 @@ def _write(file: h5py.File, name: str, metadata: dict, arrays: Arrays) -> None:
         array = compression.unsigned(array)
         packed = {"chunks": array.shape, "compression": 9, "shuffle": True}
         dataset = group.create_dataset(key, data=array, **(packed if array.nbytes > 256 else {}))
-        dataset.attrs["unit"] = fixed_text(UNITS[key])
+        dataset.attrs["unit"] = fixed_text(ARRAYS.arrays[key].unit)
 
 
-def _read(name: str, group: h5py.Group) -> tuple[dict, Arrays]:
-    stored = {key: plain(group.attrs[key]) for key in METADATA}
-    arrays = {key: compression.signed(group[key][...]) for key in UNITS}
-    if plain(group.attrs["sha256"]) != _checksum(name, stored, arrays):
+def _read(file: h5py.File, name: str) -> tuple[dict, Arrays]:
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError("is elsewhere")
+    group = file[name]
+    stored = {key: attribute(group, key) for key in METADATA}
+    packed = read_arrays(group, ARRAYS)
+    arrays = {key: compression.signed(packed[key]) for key in ARRAYS.arrays}
+    if attribute(group, "sha256") != _checksum(name, stored, arrays):
         raise ValueError("does not match its checksum")
+    check(name, stored, arrays)
     return stored, arrays
 
 

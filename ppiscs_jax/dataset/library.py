@@ -10,16 +10,22 @@ import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.io import loadmat, savemat
-from scipy.io.matlab import MatReadError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.io import savemat
 
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.config import first_problem
+from ppiscs_jax.dataset.delimited import LARGEST
+from ppiscs_jax.dataset.library_text import parse_table
+from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.kernel import Curve
+from ppiscs_jax.matfile import described, read_mat
+from ppiscs_jax.reading import parse_json, read_text
+from ppiscs_jax.schema import MOST_ATOMS
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 FORMAT = "ppiscs-jax library 1"
@@ -31,8 +37,36 @@ SUFFIXES = (".txt", ".csv", ".mat")
 CURVE_SUFFIXES = (".json", ".h5", ".hdf5")
 """Endings of files that only `save_curves` writes."""
 
+SHAPES = "must be N×1, 1×N, N×2 or 2×N (atoms, value)"
+
 VARIABLE = "library"
 """Name of the variable in .mat files written here."""
+
+
+Error = Annotated[float, Field(ge=0, le=LARGEST)]
+
+
+class Sidecar(BaseModel):
+    """What stands beside a library.
+
+    Attributes:
+        format: FORMAT.
+        package_version, unit: of the writer, and of its values.
+        sha256: of the library's file.
+        settings: fields of `Settings`.
+        standard_error_angstrom2: of each value, null where not known.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    format: Literal["ppiscs-jax library 1"]
+    package_version: str = ""
+    unit: str = "Å²"
+    sha256: str
+    settings: dict[str, float | str] | None = None
+    standard_error_angstrom2: Annotated[list[Error | None], Field(max_length=MOST_ATOMS)] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -56,14 +90,17 @@ class Library:
 def read_library(path: str | Path) -> Library:
     """Read a library, or a file of `save_curves` that holds one curve.
 
-    Text: one value a line, or the number of atoms and a value, apart by whitespace, comma or
-    semicolon; NaN, or nothing after the comma, is a gap; lines that begin with # or % are
-    comments, and the first line may name the columns. MATLAB: one variable, N×1, 1×N or N×2.
-    Values alone are those of 1, 2, … atoms.
+    Text: one value a line, all values on one line, or the number of atoms and a value on each
+    line, separated by whitespace, commas, semicolons or tabs. Decimal commas are read where the
+    separator is a semicolon or a tab. NaN, #N/A, an empty entry and, between the values of one
+    column, a blank line are gaps. Lines that begin with # or % are comments, and the first line
+    may name the columns. MATLAB: one variable, N×1, 1×N, N×2 or 2×N. Values alone are those of
+    1, 2, … atoms; the value at 0 atoms, where there is one, must be 0 and is left out.
 
     Raises:
-        InputError: the file holds something else; its sidecar is of another file; a number of
-            atoms is not whole, or there twice.
+        InputError: the file holds something else, with its line; its sidecar is of another file;
+            a number of atoms is not whole, larger than MOST_ATOMS, or there twice; a value is
+            larger than LARGEST.
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
@@ -72,19 +109,14 @@ def read_library(path: str | Path) -> Library:
         allowed = ", ".join((*SUFFIXES, *CURVE_SUFFIXES))
         raise InputError(f"{path}: its name must end in one of {allowed}")
     require_file(path)
-    if suffix in CURVE_SUFFIXES or (suffix == ".csv" and path.read_bytes().startswith(b"# format")):
+    if suffix in CURVE_SUFFIXES or (suffix == ".csv" and _is_of_curves(path)):
         return _of_curves(path)
-    table = _read_mat(path) if suffix == ".mat" else _read_text(path)
-    atoms, values = table.T if table.shape[1] == 2 else (np.arange(len(table)) + 1.0, table[:, 0])
-    whole = (atoms >= 1) & (atoms == np.round(atoms))
-    if not np.all(whole) or len(np.unique(atoms)) < len(atoms):
-        raise InputError(
-            f"{path}: of two columns the first must be the number of atoms, whole numbers from 1, "
-            f"each once; it begins {', '.join(f'{a:g}' for a in atoms[:5])}"
-        )
-    if not np.any(np.isfinite(values)):
-        raise InputError(f"{path}: holds no values")
-    return Library(values, atoms.astype(int), *_read_sidecar(path, len(values)))
+    if suffix == ".mat":
+        table, lines = _read_mat(path), None
+    else:
+        table, lines = parse_table(path, read_text(path))
+    atoms, values = _atoms_and_values(path, table, lines)
+    return Library(values, atoms, *_read_sidecar(path, len(values)))
 
 
 def write_library(path: str | Path, curve: Curve | Library) -> None:
@@ -149,17 +181,24 @@ def _read_sidecar(
     if not sidecar.is_file():
         return None, None
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise InputError(f"format is {content['format']!r}, not {FORMAT!r}")
-        if content["sha256"] != _checksum(path):
-            raise InputError(f"{path.name} was changed since; remove the one that is wrong")
-        errors = content.get("standard_error_angstrom2")
-        known = None if errors is None else np.array(errors, dtype=float).reshape(length)
-        settings = content.get("settings")
+        content = Sidecar.model_validate(parse_json(read_text(sidecar)))
+        if content.sha256 != _checksum(path):
+            raise ValueError(f"{path.name} was changed since; remove the one that is wrong")
+        errors = content.standard_error_angstrom2
+        if errors is not None and len(errors) != length:
+            raise ValueError(f"{len(errors)} standard errors, {length} values")
+        known = None if errors is None else np.array(errors, dtype=float)
+        settings: dict[str, Any] | None = content.settings
         return known, None if settings is None else Settings(**settings)
-    except (LookupError, TypeError, ValueError) as error:
+    except ValidationError as error:
+        raise InputError(f"{sidecar}: {first_problem(error)}") from error
+    except (TypeError, ValueError) as error:
         raise InputError(f"{sidecar}: {error}") from error
+
+
+def _is_of_curves(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(20).removeprefix(b"\xef\xbb\xbf").startswith(b"# format")
 
 
 def _of_curves(path: Path) -> Library:
@@ -171,63 +210,72 @@ def _of_curves(path: Path) -> Library:
     return Library(first.ppiscs, first.n_atoms, first.standard_error, first.settings)
 
 
-def _read_text(path: Path) -> Float[np.ndarray, "n columns"]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error})") from None
-    numbered = [
-        (i, line) for i, line in enumerate(lines, 1) if line.strip()[:1] not in ("#", "%", "")
+def _atoms_and_values(
+    path: Path, table: Float[np.ndarray, "rows columns"], lines: list[int] | None
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Atoms per column and values of a table in any of the shapes that libraries have."""
+    rows, columns = table.shape
+    if max(rows, columns) > MOST_ATOMS + (min(rows, columns) == 2):  # one more of 0 atoms
+        raise InputError(f"{path}: {rows}×{columns} numbers; at most {MOST_ATOMS} thicknesses")
+    if (rows, columns) == (1, 2):
+        raise InputError(f"{path}: two values, or one at n atoms? Give a column")
+    if min(rows, columns) > 2:
+        raise InputError(f"{path}: {rows}×{columns} numbers; {SHAPES}")
+    if rows == 2 and columns == 2:
+        lying = bool(_atoms_problem(table[:, 0])) and not _atoms_problem(table[0])
+    else:
+        lying = rows == 1 or columns > 2
+    if lying:
+        table, lines = table.T, None
+    place = [f"line {line}" for line in lines or ()] or [
+        f"value {i + 1}" for i in range(len(table))
     ]
-    rows: list[list[float]] = []
-    for place, (number, line) in enumerate(numbered):
-        separator = next((s for s in ",;" if s in line), None)
-        try:
-            rows.append([float(e) if e.strip() else math.nan for e in line.split(separator)])
-        except ValueError:
-            if place > 0 or any(character.isdigit() for character in line.split(separator)[0]):
-                raise InputError(f"{path}, line {number}: {line.strip()!r} is no number") from None
-    widths = {len(row) for row in rows}
-    if not rows or len(widths) > 1 or widths.pop() > 2:
+    if table.shape[1] == 1:
+        atoms, values = np.arange(len(table)) + 1.0, table[:, 0]
+        if len(values) > 1 and values[0] == 0:
+            raise InputError(
+                f"{path}, {place[0]}: 0 at 1 atom; if the library begins from 0 atoms, remove "
+                "this value or add a column with the number of atoms"
+            )
+    else:
+        atoms, values = table.T
+        if problem := _atoms_problem(atoms):
+            raise InputError(f"{path}: {problem}")
+    for bad in np.flatnonzero(abs(values) > LARGEST):
         raise InputError(
-            f"{path}: must hold one value a line, or the number of atoms and a value, on all lines"
+            f"{path}, {place[bad]}: {values[bad]:g} must be between {-LARGEST:g} and {LARGEST:g}"
         )
-    return np.array(rows)
+    for bad in np.flatnonzero((atoms == 0) & ~(np.isnan(values) | (values == 0))):
+        raise InputError(
+            f"{path}, {place[bad]}: {values[bad]:g} at 0 atoms, which scatter nothing; remove "
+            "it, and give a background as offset"
+        )
+    there = atoms > 0
+    if not np.any(np.isfinite(values[there])):
+        raise InputError(f"{path}: holds no values")
+    return atoms[there].astype(int), values[there]
 
 
-def _read_mat(path: Path) -> Float[np.ndarray, "n columns"]:
-    try:
-        content = loadmat(path)
-    except NotImplementedError:
-        raise InputError(f"{path}: of MATLAB 7.3; save it with -v7") from None
-    except (MatReadError, OSError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a .mat file ({error})") from None
-    variables = {name: value for name, value in content.items() if not name.startswith("__")}
-    there = ", ".join(f"{name} ({_what(value)})" for name, value in variables.items()) or "nothing"
+def _atoms_problem(atoms: Float[np.ndarray, " n"]) -> str | None:
+    """Say why numbers are no numbers of atoms, or None."""
+    whole = (atoms >= 0) & (atoms <= MOST_ATOMS) & (atoms == np.round(atoms))
+    if np.all(whole) and len(np.unique(atoms)) == len(atoms):
+        return None
+    return (
+        f"of two columns or rows the first must be the number of atoms, whole numbers up to "
+        f"{MOST_ATOMS}, each once; it begins {', '.join(f'{a:g}' for a in atoms[:5])}"
+    )
+
+
+def _read_mat(path: Path) -> Float[np.ndarray, "rows columns"]:
+    variables = read_mat(path)
+    there = ", ".join(f"{shown(n)[1:-1]} ({described(v)})" for n, v in variables.items())
     values = next(iter(variables.values())) if len(variables) == 1 else None
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or values.ndim != 2:
+    if not isinstance(values, np.ndarray) or values.ndim != 2:
         raise InputError(
-            f"{path}: holds {there}; must hold one numeric variable: in MATLAB, take the library "
-            "out as a column of numbers and save that alone"
+            f"{path}: holds {there or 'nothing'}; must hold one numeric variable: in MATLAB, take "
+            "the library out as a column of numbers and save that alone"
         )
-    if values.shape == (1, 2):
-        raise InputError(f"{path}: holds {there}: two values, or one at n atoms? Give a column")
-    values = values.T if values.shape[0] == 1 else values
-    if values.shape[1] not in (1, 2) or not len(values):
-        raise InputError(f"{path}: holds {there}; must be N×1, 1×N, or N×2 (atoms, value)")
+    if not values.size or min(values.shape) > 2:
+        raise InputError(f"{path}: holds {there}; {SHAPES}")
     return values.astype(float)
-
-
-def _what(value: Any) -> str:
-    """Shape and kind of a MATLAB variable, for people."""
-    if type(value).__name__ == "MatlabOpaque":
-        return "an object of a MATLAB class"
-    kinds = {
-        "f": "numbers",
-        "i": "numbers",
-        "u": "numbers",
-        "V": "struct",
-        "O": "cell",
-        "U": "text",
-    }
-    return f"{'×'.join(map(str, np.shape(value)))} {kinds.get(value.dtype.kind, 'others')}"

@@ -128,14 +128,18 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
     curves: dict[tuple[str, str], dict[tuple[float, float], tuple]] = {}
     shared: set[tuple] = set()
     for path in paths:
-        for _, metadata, arrays in read_kernels(path):
+        for name, metadata, arrays in read_kernels(path):
             settings = json.loads(metadata["settings"])
             key = (settings["element"], settings["zone_axis"])
             rings, angles = arrays["ring_edges_mrad"], arrays["angle_edges_mrad"]
             shared.add((tuple(rings), tuple(angles)))
             area = ZONE_AXES[key[1]].column_area * ELEMENTS[key[0]].lattice_angstrom ** 2
             # Nothing is scattered beyond the last edge.
-            beyond = area * np.pad(expand_mean(arrays), ((0, 0), (0, 0), (0, 1)))
+            try:
+                fractions = expand_mean(arrays)
+            except ValueError as error:
+                raise InputError(f"{path}: kernel {name}: {error}") from error
+            beyond = area * np.pad(fractions, ((0, 0), (0, 0), (0, 1)))
             node = (settings["voltage_kv"], settings["rmsd_angstrom"])
             curves.setdefault(key, {})[node] = split_unscattered(
                 np.swapaxes(beyond, 1, 2), rings, angles

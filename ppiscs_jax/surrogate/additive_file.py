@@ -13,29 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, reading_npz, save_npz
+from ppiscs_jax.files import output_problem, save_npz
+from ppiscs_jax.npz import reading_npz
+from ppiscs_jax.schema import must_fit
 from ppiscs_jax.surrogate.additive import AdditiveModel, trained_range
-from ppiscs_jax.surrogate.splines import SplineAxis
-
-FORMAT = "ppiscs-jax additive 3"
-AXES = ("voltage", "aperture", "rmsd", "angle")
-WHOLE = (
-    "thickness",
-    "atomic_numbers",
-    "zone_codes",
-    "thickest",
-    "column_area",
-    "rmsd_ends",
-    "ring_edges_mrad",
-    "voltages_kv",
+from ppiscs_jax.surrogate.additive_schema import (
+    AXES,
+    FIELDS,
+    HALF,
+    LARGEST_ANGSTROM2,
+    PARTS,
+    WHOLE,
+    axes_of,
+    check_whole,
+    of_group,
 )
 
+FORMAT = "ppiscs-jax additive 3"
 WIDTH_MRAD = 10.0
 ROUNDING = 5e-3
 LEAST_SCALE = 1e-3
 """Where next to nothing is scattered, steps are this part of the median's at other angles."""
 
-HALF = 2**15
 LEFT_OUT = 0.3
 """Rms of what the components leave out, in steps of the rounding (whose own is 0.29)."""
 
@@ -53,18 +52,22 @@ def save_additive(path: str | Path, model: AdditiveModel, about: str) -> None:
     """
     if problem := output_problem(path, (".npz",)):
         raise InputError(problem)
-    arrays: dict[str, Any] = {"format": np.array(FORMAT), "about": np.array(about)}
-    arrays |= {name: np.asarray(getattr(model, name)) for name in WHOLE}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(model, name)) for name in FIELDS}
     for name in AXES:
         axis = getattr(model, name)
-        arrays |= {f"{name}_knots": np.asarray(axis.knots), f"{name}_degree": axis.degree}
+        arrays |= {
+            f"{name}_knots": np.asarray(axis.knots),
+            f"{name}_degree": np.asarray(axis.degree),
+        }
     arrays["unscattered"] = np.asarray(model.unscattered, np.float16)
     # Where along the axis each coefficient belongs.
     angles = np.convolve(np.asarray(model.angle.knots)[1:-1], [0.5, 0.5], "valid")
     for group, coefficients in enumerate(np.asarray(model.scattered, float)):
-        for name, array in _packed(coefficients, angles).items():
-            arrays[f"{name}_{group}"] = array
-    save_npz(path, **arrays)
+        packed = {f"{n}_{group}": a for n, a in _packed(coefficients, angles).items()}
+        must_fit(of_group(group, model.scattered.shape), packed, "additive model")
+        arrays |= packed
+    must_fit(WHOLE, arrays, "additive model")
+    save_npz(path, format=np.array(FORMAT), about=np.array(about), **arrays)
 
 
 def load_additive(path: str | Path) -> AdditiveModel:
@@ -75,25 +78,25 @@ def load_additive(path: str | Path) -> AdditiveModel:
         FileNotFoundError: there is no such file.
     """
     with reading_npz(path, FORMAT, "an additive model") as arrays:
-        groups = range(len(arrays["atomic_numbers"]))
-        axes: dict[str, Any] = {
-            name: SplineAxis(jnp.asarray(arrays[f"{name}_knots"]), int(arrays[f"{name}_degree"]))
-            for name in AXES
-        }
+        whole = arrays.read(WHOLE)
+        axes = axes_of(whole)
         sizes = axes["aperture"].size, axes["rmsd"].size
-        wholes: dict[str, Any] = {name: jnp.asarray(arrays[name]) for name in WHOLE}
-        scattered = [_unpacked({n: arrays[f"{n}_{g}"] for n in PARTS}, *sizes) for g in groups]
+        shape = check_whole(whole, axes)
+        scattered = np.empty(shape, np.float32)
+        for g in range(len(scattered)):
+            read = arrays.read(of_group(g, shape))
+            scattered[g] = _unpacked({name: read[f"{name}_{g}"] for name in PARTS}, *sizes)
+        if not np.max(scattered) <= LARGEST_ANGSTROM2:
+            raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
+        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS}
         made_for = ("atomic_numbers", "zone_codes", "voltages_kv", "rmsd_ends", "aperture", "angle")
         return AdditiveModel(
-            trained_range=trained_range(*((wholes | axes)[name] for name in made_for)),
-            scattered=jnp.asarray(np.stack(scattered)),
-            unscattered=jnp.asarray(arrays["unscattered"], jnp.float32),
-            **wholes,
+            trained_range=trained_range(*((fields | axes)[name] for name in made_for)),
+            scattered=jnp.asarray(scattered),
+            unscattered=jnp.asarray(whole["unscattered"].astype(np.float32)),
+            **fields,
             **axes,
         )
-
-
-PARTS = ("high", "low", "basis", "angle_scale", "thickness_scale")
 
 
 def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:

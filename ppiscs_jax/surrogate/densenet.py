@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema
 
 INPUT_SHIFT = (50.0, 0.5, 143.0, 0.0, 0.0, 26.0, 99.0, 177.0, 0.11)
 INPUT_SCALE = (27.0, 0.5, 91.0, 6e-4, 58.0, 5.0, 52.0, 52.0, 0.023)
@@ -75,29 +76,62 @@ class DenseNet(nn.Module):
         return self.densely and self.activation == "swish"
 
 
+MOST_LAYERS = 100
+MOST_UNITS = 10_000
+MOST_WEIGHTS = 10_000_000
+"""Of a network; the published one has 13 layers, 1920 inputs of a layer and 1.7 million weights."""
+
+LARGEST_WEIGHT = 1e4
+"""Larger ones overflow half precision, in which files keep weights."""
+
+
+def layers_schema(layers: int) -> Schema:
+    """What the arrays of a densely connected network must be.
+
+    Raises:
+        ValueError: there are too few or too many layers.
+    """
+    if not 2 <= layers <= MOST_LAYERS:
+        raise ValueError(f"{layers} layers; 2 to {MOST_LAYERS} are allowed")
+    inputs = [str(len(INPUT_SHIFT)), *(f"inputs of layer {i}" for i in range(1, layers))]
+    units = [*["growth"] * (layers - 1), "outputs"]
+    ends = "1", -LARGEST_WEIGHT, LARGEST_WEIGHT
+    arrays = {"shift": Numbers((inputs[0],), low=-1e6, high=1e6)}
+    arrays["scale"] = Numbers((inputs[0],), low=1e-12, high=1e6)
+    for i in range(layers):
+        arrays[f"kernel_{i}"] = Numbers((inputs[i], units[i]), *ends)
+        arrays[f"bias_{i}"] = Numbers((units[i],), *ends)
+    longest = dict.fromkeys(inputs, MOST_UNITS) | {"growth": MOST_UNITS, "outputs": MOST_ATOMS}
+    return Schema(arrays, longest, MOST_WEIGHTS)
+
+
 def assembled(
     path: str | Path,
     kernels: Sequence[np.ndarray],
     biases: Sequence[np.ndarray],
-    shift: tuple[float, ...],
-    scale: tuple[float, ...],
+    shift: np.ndarray,
+    scale: np.ndarray,
 ) -> tuple[DenseNet, Params]:
     """A densely connected swish network from the arrays of its layers, input layer first.
 
     Raises:
         InputError: naming the path, if the arrays do not make one.
     """
-    growth, layers = biases[0].size, len(kernels)
-    widths = [len(shift), *(growth * i for i in range(1, layers))]
-    units = [growth] * (layers - 1) + [biases[-1].size]
-    if (
-        layers < 2
-        or [k.shape for k in kernels] != list(zip(widths, units, strict=True))
-        or [b.shape for b in biases] != [(n,) for n in units]
-        or len(scale) != len(shift)
-    ):
-        raise InputError(f"{path}: its layers do not make a densely connected network")
-    network = DenseNet(growth, layers, units[-1], shift=shift, scale=scale)
+    layers = len(kernels)
+    try:
+        named = {"shift": shift, "scale": scale}
+        for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+            named |= {f"kernel_{i}": kernel, f"bias_{i}": bias}
+        sizes = layers_schema(layers).check(named)
+        growth = sizes["growth"]
+        if any(len(kernels[i]) != i * growth for i in range(1, layers)):
+            raise ValueError("layers are not densely connected")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: its layers do not make a densely connected network ({error})"
+        ) from error
+    shifts, scales = (tuple(values.astype(float).tolist()) for values in (shift, scale))
+    network = DenseNet(growth, layers, sizes["outputs"], shift=shifts, scale=scales)
     return network, {
         f"layer_{i:02d}": {"kernel": k, "bias": b}
         for i, (k, b) in enumerate(zip(kernels, biases, strict=True))

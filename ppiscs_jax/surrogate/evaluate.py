@@ -7,11 +7,37 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, reading_npz, save_npz
-from ppiscs_jax.settings import VECTOR_ORDER
+from ppiscs_jax.files import output_problem, save_npz
+from ppiscs_jax.npz import reading_npz
+from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema, must_fit
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER
 
 FORMAT = "ppiscs-jax checks 1"
+
+LARGEST_ANGSTROM2 = 1e3
+"""Larger than any projected area of a column, which no cross-section exceeds."""
+
+CHECKS = Schema(
+    {
+        "x": Numbers(("simulations", "detectors", "9"), low=-1e6, high=1e6),
+        "ppiscs": Numbers(
+            ("simulations", "detectors", "n"),
+            "Å²",
+            -LARGEST_ANGSTROM2,
+            LARGEST_ANGSTROM2,
+            gaps=True,
+        ),
+        "standard_error": Numbers(
+            ("simulations", "detectors", "n"), "Å²", 0, LARGEST_ANGSTROM2, gaps=True
+        ),
+    },
+    longest={"simulations": 10_000, "detectors": 1000, "n": MOST_ATOMS},
+    most=16_000_000,
+)
+"""The arrays of a file: sixteen times those of the largest one here."""
+
 MEAN_OVER_RMS = 0.8
 """Mean size of an error over its root mean square, for normally distributed errors."""
 
@@ -78,14 +104,18 @@ def save_checks(path: str | Path, checks: Checks) -> None:
     """
     if problem := output_problem(path, (".npz",)):
         raise InputError(problem)
+    arrays: dict[str, np.ndarray] = {
+        "x": checks.x.astype(np.float64),
+        "ppiscs": checks.ppiscs.astype(np.float32),
+        "standard_error": checks.standard_error.astype(np.float16),
+    }
+    must_fit(CHECKS, arrays, "checks")
     save_npz(
         path,
         format=np.array(FORMAT),
         about=np.array(checks.about),
         units=np.array(f"x: {', '.join(VECTOR_ORDER)}; ppiscs, standard_error: Å²"),
-        x=checks.x.astype(np.float64),
-        ppiscs=checks.ppiscs.astype(np.float32),
-        standard_error=checks.standard_error.astype(np.float16),
+        **arrays,
     )
 
 
@@ -97,5 +127,19 @@ def load_checks(path: str | Path) -> Checks:
         FileNotFoundError: there is no such file.
     """
     with reading_npz(path, FORMAT, "checks") as arrays:
-        numbers = {n: arrays[n].astype(float) for n in ("x", "ppiscs", "standard_error")}
-        return Checks(**numbers, about=str(arrays["about"]))
+        numbers = {name: array.astype(float) for name, array in arrays.read(CHECKS).items()}
+        if problem := _settings_problem(numbers["x"]):
+            raise ValueError(problem)
+        return Checks(**numbers, about=arrays.text("about"))
+
+
+def _settings_problem(x: np.ndarray) -> str | None:
+    """Say which of the nine numbers (…, 9) are no settings, or None."""
+    for field, (low, high, unit) in RANGES.items():
+        values = x[..., VECTOR_ORDER.index(field)]
+        if np.any((values < low) | (values > high)):
+            return f"x: {field} must be {low:g} to {high:g} {unit}"
+    known = [e.atomic_number for e in ELEMENTS.values()], [z.code for z in ZONE_AXES.values()]
+    if not all(np.isin(x[..., i], those).all() for i, those in enumerate(known)):
+        return "x: unknown element or zone_axis"
+    return "x: inner_mrad must be below outer_mrad" if np.any(x[..., 6] >= x[..., 7]) else None

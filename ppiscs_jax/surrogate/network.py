@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from pydantic import TypeAdapter
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.dataset.sample import (
@@ -20,9 +21,13 @@ from ppiscs_jax.dataset.sample import (
     LEAST_WIDTH_MRAD,
 )
 from ppiscs_jax.dataset.table import KernelTable
-from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, reading_npz, save_npz
-from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled
+from ppiscs_jax.errors import InputError, shown
+from ppiscs_jax.files import output_problem, save_npz
+from ppiscs_jax.npz import reading_npz
+from ppiscs_jax.reading import parse_json
+from ppiscs_jax.schema import MOST_ATOMS, must_fit
+from ppiscs_jax.settings import VECTOR_ORDER
+from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled, layers_schema
 from ppiscs_jax.surrogate.published import load_published
 from ppiscs_jax.surrogate.ranges import TrainedRange
 
@@ -71,11 +76,37 @@ class Training:
 
     @classmethod
     def from_text(cls, text: str) -> "Training":
-        """From JSON."""
-        read = json.loads(text)
-        fields = (f.name for f in dataclasses.fields(cls))
+        """From JSON.
+
+        Raises:
+            ValueError: it does not say what a network was trained on.
+        """
         # Files written before specimens could differ have no rmsd of their own.
-        return cls(*(tuple(map(tuple, read.get(name, ()))) for name in fields))
+        training = TypeAdapter(cls).validate_python(parse_json(text))
+        training.check()
+        return training
+
+    def check(self) -> None:
+        """Refuse what no network was trained on.
+
+        Raises:
+            ValueError: saying what.
+        """
+        numbers = {e.atomic_number for e in ELEMENTS.values()}
+        codes = {z.code for z in ZONE_AXES.values()}
+        for number, code, thickest in self.specimens:
+            if number not in numbers or code not in codes or not 1 <= thickest <= MOST_ATOMS:
+                raise ValueError(f"training: no specimen {(number, code, thickest)}")
+        if not 1 <= len(self.specimens) <= len(numbers) * len(codes):
+            raise ValueError(f"training: {len(self.specimens)} specimens")
+        names = [name for name, *_ in self.limits]
+        if len(set(names)) < len(names) or not set(names) <= set(VECTOR_ORDER[2:]):
+            raise ValueError(f"training: limits of {shown(names)}")
+        if len(self.rmsd_angstrom) not in (0, len(self.specimens)):
+            raise ValueError("training: not one range of rmsd for each specimen")
+        for low, high in [*((low, high) for _, low, high in self.limits), *self.rmsd_angstrom]:
+            if not -1e9 <= low <= high <= 1e9:
+                raise ValueError(f"training: from {low:g} to {high:g}")
 
 
 TABLE_1 = Training(
@@ -159,13 +190,14 @@ def save_network(
         for i, name in enumerate(sorted(params))
         for part in PARTS
     }
+    arrays |= {"shift": np.array(network.shift), "scale": np.array(network.scale)}
+    must_fit(layers_schema(len(params)), arrays, "network")
+    training.check()
     save_npz(
         path,
         format=np.array(FORMAT),
         about=np.array(about),
         training=np.array(training.text()),
-        shift=np.array(network.shift),
-        scale=np.array(network.scale),
         **arrays,
     )
 
@@ -178,11 +210,11 @@ def load_network(path: str | Path) -> NetworkModel:
         FileNotFoundError: there is no such file.
     """
     with reading_npz(path, FORMAT, "a network") as arrays:
-        layers = range(sum(name.startswith("kernel_") for name in arrays.files))
+        layers = sum(name.startswith("kernel_") for name in arrays.names)
+        read = arrays.read(layers_schema(layers))
         kernels, biases = (
-            [np.asarray(arrays[f"{part}_{i}"], np.float32) for i in layers] for part in PARTS
+            [read[f"{part}_{i}"].astype(np.float32) for i in range(layers)] for part in PARTS
         )
-        shift, scale = (tuple(arrays[name].tolist()) for name in ("shift", "scale"))
-        network, params = assembled(path, kernels, biases, shift, scale)
-        training = Training.from_text(str(arrays["training"]))
+        network, params = assembled(path, kernels, biases, read["shift"], read["scale"])
+        training = Training.from_text(arrays.text("training"))
     return NetworkModel(jax.tree.map(jnp.asarray, params), network, training)

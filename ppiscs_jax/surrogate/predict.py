@@ -1,6 +1,7 @@
 """Predict curves with the shipped surrogates."""
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
-from ppiscs_jax.files import npz_format
 from ppiscs_jax.kernel import Curve
+from ppiscs_jax.npz import npz_format
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive
@@ -193,14 +194,7 @@ def as_rows(x: Settings | Any) -> np.ndarray:
 
 def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
     """Warn of rows outside the trained range, or refuse them."""
-    trained = model.trained_range
-    if trained.holds_all(rows):
-        return
-    problems = [
-        f"{field}: {_named(np.flatnonzero(~inside))} must be {trained.allowed(field)}"
-        for field, inside in trained.judge(rows)
-        if not inside.all()
-    ]
+    problems = outside_problems(model, rows)
     if not problems:
         return
     if outside == "raise":
@@ -209,7 +203,28 @@ def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
     warnings.warn(message, OutsideTrainedRangeWarning, stacklevel=3)
 
 
-def _named(rows: np.ndarray) -> str:
+def outside_problems(
+    model: Surrogate,
+    rows: np.ndarray,
+    what: str = "row",
+    numbers: Sequence[int] | None = None,
+) -> list[str]:
+    """Say which settings (rows, 9) are outside of what a surrogate was made for.
+
+    Rows are named by their index, or by `what` they are and their `numbers`.
+    """
+    trained = model.trained_range
+    if trained.holds_all(rows):
+        return []
+    names = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
+    return [
+        f"{field}: {_named(names[~inside], what)} must be {trained.allowed(field)}"
+        for field, inside in trained.judge(rows)
+        if not inside.all()
+    ]
+
+
+def _named(rows: np.ndarray, what: str = "row") -> str:
     """`row 3, 5`, the first few."""
     more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
-    return f"row {', '.join(map(str, rows[:MOST_NAMED]))}{more}:"
+    return f"{what} {', '.join(map(str, rows[:MOST_NAMED]))}{more}:"

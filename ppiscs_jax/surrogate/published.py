@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.files import output_problem, replacing, require_file
+from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.matfile import read_mat
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled
 
 
@@ -27,18 +28,13 @@ def load_published(path: str | Path) -> tuple[DenseNet, Params]:
         InputError: the file does not hold such a network.
         FileNotFoundError: there is no such file.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    require_file(path)
+    model: Any = read_mat(path).get("model")
     try:
-        model = loadmat(path)["model"][0, 0]
-        weights = [np.asarray(w, dtype=float) for w in model["weights"].ravel()]
-        biases = [np.asarray(b, dtype=float).ravel() for b in model["bias"].ravel()]
-        shift, scale = (tuple(np.ravel(model[f]).astype(float).tolist()) for f in ("x_sft", "x_sc"))
-    except (MatReadError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+        weights, biases, shift, scale = (model[f] for f in ("weights", "bias", "x_sft", "x_sc"))
+        biases = [np.ravel(bias) for bias in biases]
+        return assembled(path, list(weights), biases, np.ravel(shift), np.ravel(scale))
+    except (LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a file of the published format ({error})") from error
-    return assembled(path, weights, biases, shift, scale)
 
 
 def save_published(path: str | Path, network: DenseNet, params: Params) -> None:

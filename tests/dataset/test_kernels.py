@@ -2,18 +2,26 @@
 
 import dataclasses
 import time
+import zlib
 
+import h5py
 import numpy as np
 import pytest
 
 from ppiscs_jax import InputError, Settings, scattering_kernel
+from ppiscs_jax.dataset.hdf5 import fixed_text, new_hdf5
+from ppiscs_jax.dataset.inspect import contents
 from ppiscs_jax.dataset.kernels import (
+    FORMAT,
+    _write,
     load_kernels,
     pack_kernels,
     read_kernels,
     save_kernels,
     unpack_kernels,
 )
+from ppiscs_jax.dataset.table import load_table
+from tests.fuzz.samples import made_up_kernel
 
 SETTINGS = Settings("Cu", "100", 100.0, 25.0, 60.0, 150.0, 0.1)
 BRIGHT = [(0, 10), (0, 20), (20, 30)]
@@ -220,3 +228,76 @@ def test_not_kernels(tmp_path):
         save_kernels(tmp_path / "nowhere" / "x.h5", {})
     with pytest.raises(InputError, match="must end in one of"):
         save_kernels(tmp_path / "x.txt", {})
+
+
+def nonsense(path, change):
+    """A made-up kernel changed by someone who computes the right checksum."""
+    save_kernels(path, {"good": made_up_kernel()})
+    ((name, metadata, arrays),) = read_kernels(path)
+    with new_hdf5(path, libver="latest") as file:
+        file.attrs["format"] = fixed_text(FORMAT)
+        _write(file, change(metadata, arrays) or name, metadata, arrays)
+        file.attrs["kernels"] = 1
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m, a: m.update(seed=-1), "seed = -1"),
+        (lambda m, a: m.update(settings="{}"), "settings: "),
+        (lambda m, a: m.update(settings="[" * 5000), "settings = "),
+        (lambda m, a: m.update(settings="[" * 1500), "nested too deeply"),
+        (lambda m, a: m.update(settings=m["settings"].replace("300.0", "3e9")), "voltage_kv = 3"),
+        (lambda m, a: m.update(mistilt_mrad="[1, 2, 3]"), "mistilt of shape"),
+        (lambda m, a: m.update(batches=7), "do not belong to its metadata"),
+        (lambda m, a: a.update(lost=a["lost"] * np.nan), "lost has values that are no numbers"),
+        (lambda m, a: a.update(lost=a["lost"][:1]), "has 2 rings, not 1|has 1 rings, not 2"),
+        (lambda m, a: a.update(basis=a["basis"] * 3), "basis = "),
+        (lambda m, a: a.update(angle_scale=a["angle_scale"] * 0), "angle_scale = 0"),
+        (lambda m, a: a.update(ring_edges_mrad=a["ring_edges_mrad"] + 1), "do not belong"),
+        (lambda m, a: a.update(angle_edges_mrad=a["angle_edges_mrad"][::-1]), "must increase"),
+        (lambda m, a: a.update(mean=a["mean"].astype(np.int32) * 1000), "no fraction"),
+        (lambda m, a: "..", "its name must be up to 100 letters"),
+        (lambda m, a: "C:evil", "its name must be up to 100 letters"),
+    ],
+)
+def test_nonsense_with_a_right_checksum_is_refused(tmp_path, change, said):
+    """In whatever reads kernels."""
+    path = nonsense(tmp_path / "nonsense.h5", change)
+    for read in (load_kernels, contents, lambda path: load_table([path])):
+        with pytest.raises(InputError, match=said):
+            read(path)
+
+
+def test_kernels_that_cannot_be_read_are_not_written(tmp_path):
+    with pytest.raises(InputError, match=r"kernel '\.\./x': its name must be"):
+        save_kernels(tmp_path / "x.h5", {"../x": made_up_kernel()})
+    broken = dataclasses.replace(made_up_kernel(), lost=np.full((2, 3), 7.0))
+    with pytest.raises(InputError, match="kernel 'x': lost = 7"):
+        save_kernels(tmp_path / "x.h5", {"x": broken})
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_of_variable_length_is_not_read(tmp_path):
+    """HDF5 may never come back from it."""
+    save_kernels(tmp_path / "x.h5", {"good": made_up_kernel()})
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["good"].attrs["settings"]
+        file["good"].attrs["settings"] = "text"
+    with pytest.raises(InputError, match="attribute settings is neither"):
+        load_kernels(tmp_path / "x.h5")
+
+
+def test_compressed_data_are_expanded_no_further_than_they_should(tmp_path):
+    """Kilobytes that would become gigabytes."""
+    save_kernels(tmp_path / "x.h5", {"good": made_up_kernel()})
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        shape = file["good/batches"].shape
+        del file["good/batches"]
+        made = file["good"].create_dataset(
+            "batches", shape, "u1", chunks=shape, compression=9, shuffle=True
+        )
+        made.id.write_direct_chunk((0,) * 4, zlib.compress(bytes(10**6), 9))
+    with pytest.raises(InputError, match="does not hold as much as it says"):
+        load_kernels(tmp_path / "x.h5")

@@ -42,6 +42,38 @@ def test_texts(tmp_path, text, name):
     assert library.settings is None
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.5\n1.25\n\n2\n3\n", [0.5, 1.25, np.nan, 2, 3]),
+        ("0.5\n1.25\n#N/A\n2\n", [0.5, 1.25, np.nan, 2]),
+        ("\nppiscs\n\n0.5\n1.25\n\n2\n3\n\n\n", [0.5, 1.25, np.nan, 2, 3]),
+        ("0.5\r\n1.25\r\n\r\n2\r\n4\r\n", [0.5, 1.25, np.nan, 2, 4]),
+        ("1;0,5\n2;1,25\n3;2\n", [0.5, 1.25, 2]),
+        ("1\t0,5\n2\t1,25\n3\t2\n", [0.5, 1.25, 2]),
+        ("n;Å²\n1;0,5;\n2;1,25;\n", [0.5, 1.25]),
+        ("n,counts\n1,25\n2,50\n", [25, 50]),
+        ("0.5 1.25 2\n", [0.5, 1.25, 2]),
+        ("0,5;1,25;2\n", [0.5, 1.25, 2]),
+        ("1 2 3\n0.5 1.25 2\n", [0.5, 1.25, 2]),
+        ("1 2\n0.5 1.25\n", [0.5, 1.25]),
+        ("0 0\n1 0.5\n2 1.25\n", [0.5, 1.25]),
+        ("\ufeffn_atoms,ppiscs\r\n1,0.5\r\n2,1.25\r\n", [0.5, 1.25]),
+    ],
+)
+def test_tables_as_people_have_them(tmp_path, text, expected):
+    """Gaps, decimal commas, rows, and a first line of 0 atoms: values stay at their thickness."""
+    library = read_library(written(tmp_path, text))
+    np.testing.assert_array_equal(library.ppiscs, expected)
+    np.testing.assert_array_equal(library.n_atoms, np.arange(1, len(expected) + 1))
+
+
+def test_utf_16(tmp_path):
+    """As spreadsheets save "Unicode text": with tabs, in UTF-16."""
+    (tmp_path / "v.txt").write_text("1\t0,5\n2\t1,25\n", encoding="utf-16")
+    assert read_library(tmp_path / "v.txt").ppiscs.tolist() == [0.5, 1.25]
+
+
 @pytest.mark.parametrize("shape", [(3, 1), (1, 3)])
 def test_matlab_vectors(tmp_path, shape):
     savemat(tmp_path / "v.mat", {"simVol": np.reshape([1, 2, 3], shape)})
@@ -55,6 +87,14 @@ def test_matlab_pairs(tmp_path):
     library = read_library(tmp_path / "v.mat")
     assert library.ppiscs.tolist() == [0.5, 0.75]
     assert library.n_atoms.tolist() == [2, 7]
+
+
+def test_matlab_rows(tmp_path):
+    """Numbers of atoms over values, as MATLAB users write [1:3; values]."""
+    savemat(tmp_path / "v.mat", {"simVol": np.array([[1, 2, 3], [0.5, 0.75, 0.8]])})
+    library = read_library(tmp_path / "v.mat")
+    assert library.ppiscs.tolist() == [0.5, 0.75, 0.8]
+    assert library.n_atoms.tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["gold.txt", "gold.csv", "gold.mat"])
@@ -107,12 +147,26 @@ def test_files_of_curves(tmp_path, name):
     [
         ("", "must hold one value a line"),
         ("NaN\nNaN\n", "holds no values"),
-        ("1 2 3\n4 5 6\n", "must hold one value a line"),
-        ("1 0.1\n0.2\n", "must hold one value a line"),
-        ("1 0.1\n1 0.2\n", "whole numbers from 1, each once; it begins 1, 1"),
-        ("0,019\n0,047\n", "whole numbers from 1, each once; it begins 0, 0"),
-        ("1 0.1\n1.5 0.2\n", "it begins 1, 1.5"),
+        ("1 2 3\n4 5 6\n7 8 9\n", "3×3 numbers; must be N×1, 1×N, N×2 or 2×N"),
+        ("1 0.1\n0.2\n", "must hold one value a line.*; line 2 is unlike"),
+        ("1 0.1\n1 0.2\n2 0.3\n", "whole numbers up to 1000, each once; it begins 1, 1"),
+        ("0,019\n0,047\n", "line 1: '0,019' may be a number with a decimal comma"),
+        ("# Å²\n1,0075\n2,0150\n", "line 2: '1,0075' may be a number with a decimal comma"),
+        ("1 0,0104\n2 0,0227\n", "line 1: '1 0' is no number; decimal commas are read only"),
+        ("1,0,0104\n2,0,0227\n3,0,03\n", "line 1: '1,0,0104' may be a number with a decimal"),
+        ("0.1\n\n0.2\n\n0.3\n", "line 2: blank, as every other line is"),
+        ("0.1\n0.2\n#DIV/0!\n0.3\n", "line 3: #DIV/0! is an error value of a spreadsheet"),
+        ("0.1\n\n0.2\n0.4\ninf\n", "line 5: 'inf' is no number"),
+        ("1 0.1\n2 1e999\n3 0.2\n", "line 2: 1e999 must be between -1e[+]12 and 1e[+]12"),
+        ("1 0.1\n1e20 0.2\n3 0.2\n", "line 2: 1e20 must be between"),
+        ("1 0.1\n1e5 0.2\n3 0.2\n", r"up to 1000, each once; it begins 1, 100000"),
+        ("0 0.5\n1 0.6\n2 0.7\n", "line 1: 0.5 at 0 atoms, which scatter nothing"),
+        ("0\n0.1\n0.2\n", "line 1: 0 at 1 atom; if the library begins from 0 atoms"),
+        ("1 0.5\n", "two values, or one at n atoms"),
+        ("0.1\n" * 1001, "1001×1 numbers; at most 1000 thicknesses"),
+        ("1 0.1\n1.5 0.2\n3 0.2\n", "it begins 1, 1.5"),
         ("0.1\n0.2x\n", "line 2: '0.2x' is no number"),
+        ("0.1_0\n0.2\n", "line 1: '0.1_0' is no number"),
         ("0.1x\n0.2\n", "line 1: '0.1x' is no number"),
     ],
 )
@@ -125,9 +179,11 @@ def test_bad_texts_are_refused(tmp_path, text, said):
     ("variables", "said"),
     [
         ({}, "holds nothing; must hold one numeric variable"),
-        ({"a": [1.0], "b": "text"}, r"holds a \(1×1 numbers\), b \(1 text\); must hold one"),
+        ({"a": [1.0], "b": "text"}, r"holds a \(1×1 numbers\), b \(1×4 text\); must hold one"),
         ({"a": {"b": 1.0}}, r"holds a \(1×1 struct\)"),
-        ({"a": np.ones((4, 3))}, r"holds a \(4×3 numbers\); must be N×1, 1×N, or N×2"),
+        ({"a": np.ones((4, 3))}, r"holds a \(4×3 numbers\); must be N×1, 1×N, N×2 or 2×N"),
+        ({"a": [[1.0, 2.0], [np.inf, 3.0], [4.0, 1.0]]}, "it begins 1, inf, 4"),
+        ({"a": [1.0, np.inf, 3.0]}, "value 2: inf must be between"),
         ({"a": [[1.0, 2.0]]}, "Give a column"),
     ],
 )

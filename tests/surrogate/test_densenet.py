@@ -92,7 +92,7 @@ def test_files_that_are_no_network(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_published(tmp_path / "none.mat")
     (tmp_path / "text.mat").write_text("hello")
-    with pytest.raises(InputError, match="not a file of the published format"):
+    with pytest.raises(InputError, match=r"not a \.mat file of MATLAB 5 to 7\.2"):
         load_published(tmp_path / "text.mat")
     savemat(tmp_path / "other.mat", {"model": np.zeros(3)})
     with pytest.raises(InputError, match="not a file of the published format"):
