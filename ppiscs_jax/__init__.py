@@ -2,9 +2,10 @@
 
 from importlib.metadata import version
 
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.image import simulate_image
-from ppiscs_jax.kernel import Curve, ScatteringKernel
+from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.scan import Scan, simulate_scan
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import Progress, scattering_kernel, simulate

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import scipy  # its submodules load when first used
 
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.settings import Settings
 
@@ -26,68 +26,6 @@ SUBDIVISIONS = 8
 
 SAME_SENSITIVITY = 1e-3
 """Sensitivities that differ by no more are the same where a kernel cannot resolve them."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """PPISCS against thickness.
-
-    Attributes:
-        n_atoms: number of atoms per column 1, 2, …, shape (n,).
-        ppiscs: probe-position integrated scattering cross-section [Å²], shape (n,).
-        standard_error: standard error of ppiscs [Å²], shape (n,).
-        settings: what was simulated.
-        seed: seed of all random draws.
-        waves: number of tilted plane waves.
-        batches: number of independent batches that the error is estimated from.
-        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
-        model: name of the surrogate that predicted it; then seed, waves and batches are 0.
-        error_modes: what the error is made of [Å²], shape (modes, n): the covariance of the
-            errors at different thicknesses, which are strongly correlated, is the sum of the
-            modes' outer products. One mode a batch: its deviation from the mean, over
-            √(batches (batches − 1)). None where that is not known.
-    """
-
-    n_atoms: np.ndarray
-    ppiscs: np.ndarray
-    standard_error: np.ndarray
-    settings: Settings
-    seed: int
-    waves: int
-    batches: int
-    mistilt_mrad: tuple[float, float] = (0.0, 0.0)
-    model: str | None = None
-    error_modes: np.ndarray | None = None
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Covariance of the errors [Å⁴], shape (n, n).
-
-        Estimated from few batches, it is singular: do not invert it. `Measured.from_curve` is
-        how fits use it.
-
-        Raises:
-            InputError: the curve has no error_modes.
-        """
-        if self.error_modes is None:
-            raise InputError("error_modes: this curve does not say how its errors are correlated")
-        return self.error_modes.T @ self.error_modes
-
-    @property
-    def made_by(self) -> str:
-        """How it came about, for captions."""
-        if self.model is not None:
-            return f"predicted by the surrogate {self.model!r}"
-        return f"seed {self.seed}, {self.waves} plane waves in {self.batches} batches"
-
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Confidence interval [Å²] of each thickness by itself.
-
-        Student's t over batches, a normal distribution for predictions.
-        """
-        freedom = self.batches - 1 if self.model is None else np.inf
-        half = scipy.special.stdtrit(freedom, 0.5 + level / 2) * self.standard_error
-        return self.ppiscs - half, self.ppiscs + half
 
 
 def cumulative_weights(nodes: np.ndarray, x: float, kink: float | None = None) -> np.ndarray:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.crystal import ZONE_AXES
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
-from ppiscs_jax.kernel import Curve
 from ppiscs_jax.multislice.grid import CrystalGrid, Grid
 from ppiscs_jax.multislice.probe import Planes, scan_positions
 from ppiscs_jax.multislice.wave import Specimen, make_specimen

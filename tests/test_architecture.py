@@ -28,6 +28,7 @@ FLOORS = (
     ("crystal",),
     ("settings",),
     ("multislice",),
+    ("curve",),
     ("kernel", "sampling"),
     ("plan",),
     ("accelerator",),

@@ -10,9 +10,9 @@ from typer.core import TyperCommand
 
 from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_curves
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem
-from ppiscs_jax.kernel import Curve
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.units import parse_pair
 

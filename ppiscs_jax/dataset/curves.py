@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppiscs_jax.config import first_problem
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.dataset.hdf5 import (
     UNREADABLE,
     attribute,
@@ -28,7 +29,6 @@ from ppiscs_jax.dataset.hdf5 import (
 )
 from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, replacing, require_file
-from ppiscs_jax.kernel import Curve
 from ppiscs_jax.reading import parse_json, read_text, split_lines
 from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema, must_fit
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
@@ -39,7 +39,10 @@ FORMAT = "ppiscs-jax curves 1"
 FORMAT_HDF5 = "ppiscs-jax curves 2"
 """In HDF5 there is a checksum since format 2, and text is of fixed length. Format 1 is read too."""
 
+MODES = "error_modes_angstrom2"
+
 MOST_DETECTORS = 1000
+MOST_MODES = 1000
 LARGEST_ANGSTROM2 = 1e6
 """More than any cross-section: nothing exceeds the projected area of a column, 25 Å² at most."""
 
@@ -53,11 +56,18 @@ ARRAYS = Schema(
         "standard_error_angstrom2": Numbers(
             ("detectors", "n"), "Å²", 0, LARGEST_ANGSTROM2, gaps=True
         ),
+        MODES: Numbers(
+            ("detectors", "modes", "n"),
+            "Å²",
+            -LARGEST_ANGSTROM2,
+            LARGEST_ANGSTROM2,
+            optional=True,
+        ),
     },
-    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS},
+    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS, "modes": MOST_MODES},
 )
 """Arrays of a file: thicknesses, collection angles, values and their errors, NaN where one sample
-does not have any."""
+does not have any; what the errors are made of, where that is known."""
 
 UNITS = {name: array.unit for name, array in ARRAYS.arrays.items()}
 
@@ -171,6 +181,9 @@ def _pack(curves: Sequence[Curve]) -> tuple[dict[str, Any], Arrays]:
         "ppiscs_angstrom2": np.stack([c.ppiscs for c in curves]),
         "standard_error_angstrom2": np.stack([c.standard_error for c in curves]),
     }
+    modes = [c.error_modes for c in curves if c.error_modes is not None]
+    if len(modes) == len(curves) and len({m.shape for m in modes}) == 1:
+        arrays[MODES] = np.stack(modes)
     must_fit(ARRAYS, arrays, "curves")
     try:
         Metadata.model_validate(metadata)
@@ -190,6 +203,9 @@ def _unpack(content: dict[str, Any], arrays: Arrays) -> list[Curve]:
     if whole.dtype.kind == "f" and np.all(whole == np.round(whole)) and np.all(abs(whole) < 1e9):
         arrays["n_atoms"] = whole.astype(int)
     ARRAYS.check(arrays)
+    errors, modes = arrays["standard_error_angstrom2"], arrays.get(MODES)
+    if modes is not None and not np.allclose(np.sum(modes**2, axis=1), errors**2, rtol=1e-3):
+        raise ValueError(f"{MODES} do not add up to the standard errors")
     shared: dict[str, Any] = {f: getattr(metadata, f) for f in _SHARED}
     return [
         Curve(
@@ -202,11 +218,13 @@ def _unpack(content: dict[str, Any], arrays: Arrays) -> list[Curve]:
             batches=metadata.batches,
             mistilt_mrad=metadata.mistilt_mrad,
             model=metadata.model,
+            error_modes=own_modes,
         )
-        for (inner, outer), ppiscs, standard_error in zip(
+        for (inner, outer), ppiscs, standard_error, own_modes in zip(
             arrays["detectors_mrad"].tolist(),
             arrays["ppiscs_angstrom2"],
-            arrays["standard_error_angstrom2"],
+            errors,
+            [None] * len(errors) if modes is None else modes,
             strict=True,
         )
     ]
@@ -222,6 +240,8 @@ def _write_csv(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
         names += [f"ppiscs_angstrom2{label}", f"standard_error_angstrom2{label}"]
         columns += [value.tolist(), error.tolist()]
     header = {**metadata, "detectors_mrad": detectors, "units": UNITS}
+    if MODES in arrays:
+        header[MODES] = arrays[MODES].tolist()
     with open(path, "w", encoding="utf-8", newline="") as file:
         for name, entry in header.items():
             file.write(f"# {name}: {json.dumps(entry, ensure_ascii=False)}\n")
@@ -244,7 +264,8 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], Arrays]:
     columns = np.array([[_number(entry) for entry in row] for row in entries]).T
     if columns.ndim != 2 or len(columns) != wanted:
         raise ValueError(f"{len(columns)} columns, not {wanted}")
-    return metadata, {
+    modes = {MODES: _numbers(metadata[MODES])} if MODES in metadata else {}
+    return metadata, modes | {
         "n_atoms": columns[0],
         "detectors_mrad": detectors,
         "ppiscs_angstrom2": columns[1::2],

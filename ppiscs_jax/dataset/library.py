@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.io import savemat
 
 from ppiscs_jax.config import first_problem
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.dataset.delimited import LARGEST
 from ppiscs_jax.dataset.library_text import parse_table
 from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, replacing, require_file
-from ppiscs_jax.kernel import Curve
 from ppiscs_jax.matfile import described, read_mat
 from ppiscs_jax.reading import parse_json, read_text
 from ppiscs_jax.schema import MOST_ATOMS
@@ -79,12 +79,17 @@ class Library:
         n_atoms: atoms per column of each, as in the file, shape (n,).
         standard_error: of ppiscs, shape (n,); None where not known.
         settings: what was measured or simulated; None where not known.
+        error_modes: of curves of this package, what their errors are made of, shape (modes, n),
+            as in `Curve`; None where not known.
+        degrees_of_freedom: with which the modes estimate a covariance.
     """
 
     ppiscs: Float[np.ndarray, " n"]
     n_atoms: Int[np.ndarray, " n"]
     standard_error: Float[np.ndarray, " n"] | None = None
     settings: Settings | None = None
+    error_modes: Float[np.ndarray, "modes n"] | None = None
+    degrees_of_freedom: float = np.inf
 
 
 def read_library(path: str | Path) -> Library:
@@ -207,7 +212,14 @@ def _of_curves(path: Path) -> Library:
     first, *others = load_curves(path)
     if others:
         raise InputError(f"{path}: holds curves of {1 + len(others)} detectors; save one alone")
-    return Library(first.ppiscs, first.n_atoms, first.standard_error, first.settings)
+    return Library(
+        first.ppiscs,
+        first.n_atoms,
+        first.standard_error,
+        first.settings,
+        first.error_modes,
+        first.degrees_of_freedom,
+    )
 
 
 def _atoms_and_values(

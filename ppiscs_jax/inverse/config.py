@@ -157,6 +157,13 @@ class FitConfig(Model):
             return Measured(values, unit * self.standard_error, None, library.n_atoms)
         if self.relative_error is not None:
             return Measured(values, self.relative_error * np.abs(values), None, library.n_atoms)
+        if library.error_modes is not None:
+            return Measured(
+                values,
+                n_atoms=library.n_atoms,
+                error_modes=unit * library.error_modes,
+                degrees_of_freedom=library.degrees_of_freedom,
+            )
         return Measured(values, None if error is None else unit * error, None, library.n_atoms)
 
     def _problem(self, free: dict[str, Free]) -> Problem:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from jaxtyping import Float
 
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, is_number, range_problem
-from ppiscs_jax.kernel import Curve
 
 THICKEST = 1000
 """Atoms per column that anything can be measured at."""
@@ -98,7 +98,7 @@ class Measured:
             standard_error,
             n_atoms=curve.n_atoms,
             error_modes=curve.error_modes,
-            degrees_of_freedom=curve.batches - 1 if curve.model is None else np.inf,
+            degrees_of_freedom=curve.degrees_of_freedom,
         )
 
     def __post_init__(self) -> None:

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
-from ppiscs_jax.kernel import Curve
 from ppiscs_jax.npz import npz_format
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel

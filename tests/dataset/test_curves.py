@@ -26,6 +26,7 @@ def test_round_trip_is_exact(tmp_path, suffix, n_atoms):
         np.testing.assert_array_equal(a.n_atoms, b.n_atoms)
         np.testing.assert_array_equal(a.ppiscs, b.ppiscs)
         np.testing.assert_array_equal(a.standard_error, b.standard_error)
+        np.testing.assert_array_equal(a.error_modes, b.error_modes)
         assert a.settings == b.settings
         assert (a.seed, a.waves, a.batches) == (b.seed, b.waves, b.batches)
         assert a.mistilt_mrad == b.mistilt_mrad
@@ -223,4 +224,15 @@ def test_links_and_filters_are_not_followed(tmp_path):
         dataset = file.create_dataset("n_atoms", (3,), "i8", chunks=(3,), compression=9)
         dataset.id.write_direct_chunk((0,), zlib.compress(bytes(10**7), 0))
     with pytest.raises(InputError, match="n_atoms takes more than it holds"):
+        load_curves(path)
+
+
+def test_error_modes_that_do_not_belong(tmp_path):
+    """Modes that are not those of the standard errors are refused; curves without are read."""
+    first, _ = made_up_curves(3)
+    path = tmp_path / "gold.json"
+    save_curves(path, [dataclasses.replace(first, error_modes=None)])
+    assert load_curves(path)[0].error_modes is None
+    save_curves(path, [dataclasses.replace(first, error_modes=2 * first.error_modes)])
+    with pytest.raises(InputError, match="do not add up to the standard errors"):
         load_curves(path)

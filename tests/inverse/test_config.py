@@ -89,3 +89,16 @@ def test_problems_are_named():
         "bounds = 'element'",
         "voltage_kv = 1 kV",
     ]
+
+
+def test_errors_of_simulated_curves():
+    """A file of a curve brings the modes of its error; those of the config replace them."""
+    modes = np.array([[1e-4, 2e-4], [2e-4, -1e-4]])
+    library = Library(
+        LIBRARY.ppiscs, LIBRARY.n_atoms, LIBRARY.standard_error, None, modes, degrees_of_freedom=15
+    )
+    measured = config().measured(library)
+    assert measured.standard_error is None
+    assert measured.degrees_of_freedom == 15
+    np.testing.assert_allclose(measured.error_modes[:, [2, 0]], modes)
+    assert config(relative_error=0.01).measured(library).error_modes is None
