@@ -7,6 +7,7 @@ fit_coverage.png; the simulations are kept in simulations.npz.
     python -m experiments.fit_coverage.run [--config FILE] [--out FOLDER]
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ from experiments.common import (
     show_rows,
     tidy,
 )
-from experiments.fit_coverage.simulations import Simulated, Simulations, load_or_simulate
+from experiments.fit_coverage.simulations import Simulations, load_or_simulate
 from ppiscs_jax.config import Model
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import NUMBERS, Free, Problem
@@ -64,13 +66,12 @@ class Outcome(NamedTuple):
     deviations: np.ndarray
 
 
-def outcomes(config: Config, simulated: Simulated, index: int, draw: int) -> dict[str, Outcome]:
+def outcomes(config: Config, curve: Curve, index: int, draw: int) -> dict[str, Outcome]:
     """Fits of one curve with one draw of noise and nominal settings."""
     random = np.random.default_rng((config.seed, index, draw))
     model = load_surrogate(config.surrogate)
-    settings, batches = simulated.settings, simulated.batches
     names = random.choice(list(config.std), random.integers(*config.free, endpoint=True), False)
-    x = settings.to_vector()
+    x = curve.settings.to_vector()
     truth = dict(zip(NUMBERS, [*x, 1.0, 0.0], strict=True))
     limits = model.trained_range.limits_of(x)
     free = {}
@@ -83,13 +84,10 @@ def outcomes(config: Config, simulated: Simulated, index: int, draw: int) -> dic
         if name in NUMBERS[:9]:
             x[NUMBERS.index(name)] = nominal
     problem = Problem(x, free, gain=nominal_gain(free))
-    count = len(batches)
-    exact = batches.mean(axis=0)
-    modes = (batches - exact) / np.sqrt(count * (count - 1))
-    noise = exact.max() * np.exp(random.uniform(*np.log(config.noise)))
-    values = exact + noise * random.normal(size=len(exact))
-    correlated = Measured(values, noise, error_modes=modes, degrees_of_freedom=count - 1)
-    independent = Measured(values, np.hypot(noise, np.sqrt(np.sum(modes**2, axis=0))))
+    noise = curve.ppiscs.max() * np.exp(random.uniform(*np.log(config.noise)))
+    values = curve.ppiscs + noise * random.normal(size=len(curve.ppiscs))
+    correlated = Measured.from_curve(dataclasses.replace(curve, ppiscs=values), noise)
+    independent = Measured(values, np.hypot(noise, curve.standard_error))
     found = {
         INDEPENDENT: fit(model.curve, problem, independent, model_error=False),
         WITHOUT: fit(model.curve, problem, correlated, model_error=False),
@@ -162,11 +160,11 @@ def run(config: Config, out: Path) -> None:
     simulations = load_or_simulate(config.simulations, out)
     found: dict[str, list[list[Outcome]]] = {way: [] for way in (INDEPENDENT, WITHOUT, WITH)}
     rows = []
-    for index, simulated in enumerate(simulations):
-        of_draws = [outcomes(config, simulated, index, draw) for draw in range(config.draws)]
+    for index, curve in enumerate(simulations):
+        of_draws = [outcomes(config, curve, index, draw) for draw in range(config.draws)]
         for way, of_curves in found.items():
             of_curves.append([of_draw[way] for of_draw in of_draws])
-        s = simulated.settings
+        s = curve.settings
         row = {"element": s.element, "zone_axis": s.zone_axis}
         row |= {name: float(getattr(s, name)) for name in NUMBERS[2:9] if name[0] != "c"}
         row |= {

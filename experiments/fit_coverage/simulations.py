@@ -1,26 +1,22 @@
-"""Fresh simulated curves at random settings, with the means of their batches.
+"""Fresh simulated curves at random settings, with the modes of their errors.
 
 They are simulated once and kept in one file, because they do not depend on any surrogate. No
 surrogate is trained on them, and no covariance is estimated from them.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import provenance
-from ppiscs_jax.batches import run_to_error
 from ppiscs_jax.config import Model
+from ppiscs_jax.curve import Curve
 from ppiscs_jax.files import replacing
-from ppiscs_jax.kernel import noise
-from ppiscs_jax.plan import Plan, power_of_two_rings
-from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulate import simulate
 
 Ends = tuple[PositiveFloat, PositiveFloat]
 
@@ -38,21 +34,8 @@ class Simulations(Model):
     width_mrad: Ends
     rmsd_angstrom: Ends
     n_atoms: dict[str, PositiveInt]
-    noise: PositiveFloat
+    relative_error: PositiveFloat
     max_waves: PositiveInt
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """One simulated curve.
-
-    Attributes:
-        settings: what was simulated.
-        batches: PPISCS of every batch [Å²].
-    """
-
-    settings: Settings
-    batches: Float[np.ndarray, "batches n"]
 
 
 def draw(config: Simulations, number: int) -> Settings:
@@ -72,35 +55,20 @@ def draw(config: Simulations, number: int) -> Settings:
     )
 
 
-def simulate(config: Simulations, number: int) -> Simulated:
-    """One curve, to a mean standard error over thickness of `noise` times its maximum."""
+def simulated(config: Simulations, number: int) -> Curve:
+    """One curve, to a relative standard error at every thickness."""
     settings = draw(config, number)
     usual = settings.zone_axis_data.thickest(settings.element_data)
-    n_atoms = config.n_atoms.get(settings.zone_axis, usual)
-    aperture, inner, outer = (
-        float(a) for a in (settings.convergence_mrad, settings.inner_mrad, settings.outer_mrad)
-    )
-    plan = Plan.of(
+    return simulate(
         settings,
-        simulation_grid(settings, outer, n_atoms, aperture),
-        power_of_two_rings([aperture]),
-        np.array([inner, outer]),
-        n_atoms,
+        config.relative_error,
         config.seed + number,
+        n_atoms=config.n_atoms.get(settings.zone_axis, usual),
+        max_waves=config.max_waves,
     )
-    kernel, _ = run_to_error(
-        settings,
-        plan,
-        lambda kernel: noise(kernel, aperture, inner, outer),
-        config.noise,
-        config.max_waves,
-    )
-    # The mean over the aperture of every batch, as in `ScatteringKernel.curve`.
-    batches = kernel.with_rings(np.array([0.0, aperture])).batch_means[:, 0, :, 0]
-    return Simulated(settings, settings.column_area_angstrom2 * batches)
 
 
-def load_or_simulate(config: Simulations, folder: Path) -> list[Simulated]:
+def load_or_simulate(config: Simulations, folder: Path) -> list[Curve]:
     """The curves of `simulations.npz`; what is missing is simulated, and kept in `parts`.
 
     Raises:
@@ -111,17 +79,19 @@ def load_or_simulate(config: Simulations, folder: Path) -> list[Simulated]:
     if together.exists():
         with np.load(together) as file:
             if str(file["config"]) == about:
-                return [_loaded(file, number) for number in range(config.number)]
+                return [_loaded(file, config.seed, number) for number in range(config.number)]
     parts = folder / "parts"
     parts.mkdir(exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
     for number in range(config.number):
         path = parts / f"{number:03d}.npz"
         if not path.exists():
-            found = simulate(config, number)
+            curve = simulated(config, number)
             content = {
-                f"settings_{number}": found.settings.to_vector(),
-                f"batches_{number}": found.batches.astype(np.float32),
+                f"settings_{number}": curve.settings.to_vector(),
+                f"ppiscs_{number}": curve.ppiscs,
+                f"error_modes_{number}": curve.error_modes,
+                f"waves_{number}": np.array(curve.waves),
             }
             with replacing(path) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **content)
@@ -132,9 +102,18 @@ def load_or_simulate(config: Simulations, folder: Path) -> list[Simulated]:
     with replacing(together) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
     with np.load(together) as file:
-        return [_loaded(file, number) for number in range(config.number)]
+        return [_loaded(file, config.seed, number) for number in range(config.number)]
 
 
-def _loaded(file, number: int) -> Simulated:
-    settings = Settings.from_vector(file[f"settings_{number}"])
-    return Simulated(settings, file[f"batches_{number}"].astype(float))
+def _loaded(file: Any, seed: int, number: int) -> Curve:
+    ppiscs, modes = file[f"ppiscs_{number}"], file[f"error_modes_{number}"]
+    return Curve(
+        n_atoms=np.arange(1, len(ppiscs) + 1),
+        ppiscs=ppiscs,
+        standard_error=np.sqrt(np.sum(modes**2, axis=0)),
+        settings=Settings.from_vector(file[f"settings_{number}"]),
+        seed=seed + number,
+        waves=int(file[f"waves_{number}"]),
+        batches=len(modes),
+        error_modes=modes,
+    )
