@@ -8,11 +8,13 @@ tilted plane wave scatters into the detector. Aberrations drop out.
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
+import jax
 import numpy as np
 
 from ppiscs_jax.batches import Progress, run_to_error
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel, largest_relative_error
+from ppiscs_jax.levels import coarser_grids, levels_of, run_levels
 from ppiscs_jax.plan import Plan, power_of_two_rings
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan
@@ -133,26 +135,43 @@ def scattering_kernel(
     if problems:
         raise InputError(problems)
 
-    rings = power_of_two_rings(apertures)
-    grid = simulation_grid(settings, angle_edges[-1] + mistilt, n_atoms, apertures[0])
+    n_atoms, rings = int(n_atoms), power_of_two_rings(apertures)
+    outer = angle_edges[-1] + mistilt
+    grid = simulation_grid(settings, outer, n_atoms, apertures[0])
     plan = Plan.of(
         settings,
         grid,
         rings,
         angle_edges,
-        int(n_atoms),
+        n_atoms,
         int(seed),
         (float(axis[0]), float(axis[1])),
     )
-    kernel, error = run_to_error(
-        settings,
-        plan,
-        lambda kernel: largest_relative_error(kernel, apertures, detectors),
-        relative_error,
-        max_waves,
-        workers,
-        progress,
-    )
+    if jax.default_backend() == "cpu":
+
+        def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
+            curves = [kernel.curve(a, i, o) for a in apertures for i, o in detectors]
+            return np.array([c.ppiscs for c in curves]), np.array(
+                [c.standard_error for c in curves]
+            )
+
+        # The optical axis of a mistilted crystal moves the detectors over its grid.
+        coarse = coarser_grids(
+            settings, grid, detectors + mistilt, outer, n_atoms, relative_error, max_waves
+        )
+        levels = levels_of([*(plan.on(settings, g) for g in coarse), plan])
+        kernel, error = run_levels(
+            settings, levels, watch, relative_error, max_waves, workers, progress
+        )
+    else:
+        kernel, error = run_to_error(
+            settings,
+            plan,
+            lambda kernel: largest_relative_error(kernel, apertures, detectors),
+            relative_error,
+            max_waves,
+            progress=progress,
+        )
     if not error <= relative_error:
         warnings.warn(
             f"relative_error = {error:.2g} after {kernel.waves} waves: {relative_error:g} asked "

@@ -21,6 +21,7 @@ FLOORS = (
     ("plan",),
     ("accelerator",),
     ("batches",),
+    ("levels",),
     ("simulate", "differentiable", "scan"),
     ("image",),
     ("dataset",),

@@ -1,0 +1,307 @@
+"""Levels of band limit: many waves on a coarse grid, a few that correct them on the fine one.
+
+Nearly all of the variance of a cross-section is already in a grid too coarse to be converged.
+With P₀, P₁, … the fraction that one wave scatters, computed on grids of rising band limit,
+
+    ⟨P_L⟩ = ⟨P₀⟩ + ⟨P₁ − P₀⟩ + … + ⟨P_L − P_{L−1}⟩,
+
+and each term may be averaged over waves of its own, as few as its variance allows. In a
+difference both grids see the same tilt and the same displaced atoms, so that its variance is
+small. The sum is the value of the finest grid, without bias, whatever the coarse ones leave out
+(Giles, Oper. Res. 56 (2008) 607). docs/physics.md has the derivation.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import numpy as np
+
+from ppiscs_jax.batches import (
+    AIM,
+    BATCHES,
+    PILOT_IS_ENOUGH,
+    RATE,
+    Progress,
+    Reporter,
+    in_threads,
+    kernel_of,
+)
+from ppiscs_jax.kernel import ScatteringKernel
+from ppiscs_jax.multislice.grid import CrystalGrid
+from ppiscs_jax.plan import WAVES_PER_ROUND, Plan
+from ppiscs_jax.sampling import coarse_band_limit_inv_angstrom
+from ppiscs_jax.settings import Settings
+
+Watch = Callable[[ScatteringKernel], tuple[np.ndarray, np.ndarray]]
+"""Values and standard errors of all that is watched, from a kernel; any shape, (…, n)."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One term of the sum: a plan, less the same waves on the next coarser grid.
+
+    Attributes:
+        plan: what is computed on the level's own grid.
+        coarser: the plan that is subtracted; None on the coarsest level.
+        first_batch: number of its first batch; the batches of two levels are independent.
+    """
+
+    plan: Plan
+    coarser: Plan | None
+    first_batch: int
+
+    def grow(self, batch: int, round_number: int) -> np.ndarray:
+        """Sums of a batch's next waves, as `Plan.grow`."""
+        sums = self.plan.grow(batch, round_number)
+        return sums if self.coarser is None else sums - self.coarser.grow(batch, round_number)
+
+    def in_rounds_of(self, waves: int) -> Self:
+        """The same level, growing by so many waves at a time."""
+        plan, coarser = (
+            None if p is None else dataclasses.replace(p, waves_per_round=waves)
+            for p in (self.plan, self.coarser)
+        )
+        return dataclasses.replace(self, plan=plan, coarser=coarser)
+
+    def cost(self, waves: int) -> float:
+        """Cost of so many waves of a batch, in pixels · slices, with the slices they share."""
+        plans = [self.plan] if self.coarser is None else [self.plan, self.coarser]
+        pixels = sum(p.n_atoms * p.grid.slices_per_atom * math.prod(p.grid.shape) for p in plans)
+        makings = -(-waves // self.plan.room) if self.plan.n_planes else waves
+        return pixels * (waves + makings)
+
+
+COMPILE_COST = 3e8
+"""Pixels · slices of waves that take as long as compiling a program: a few seconds of a core."""
+
+MOST_LAYERS_PER_SLICE = 2
+"""Atomic layers that a slice of the coarsest grid may hold."""
+
+PILOT_ERROR = 0.009
+PILOT_ERROR_THIN = 0.002
+"""Usual relative error of 128 waves: PILOT_ERROR_THIN · √n, at most PILOT_ERROR."""
+
+
+def coarser_grids(
+    settings: Settings,
+    fine: CrystalGrid,
+    detectors_mrad: np.ndarray,
+    outer_mrad: float,
+    n_atoms: int,
+    relative_error: float,
+    max_waves: int,
+) -> list[CrystalGrid]:
+    """Grids for levels below the converged one, with which an error probably costs the least.
+
+    None where so few waves are expected that compiling a second program takes longer than the
+    waves that it saves.
+
+    Args:
+        settings: specimen and microscope.
+        fine: the grid on which curves are converged.
+        detectors_mrad: inner and outer angles of the detectors that are watched [mrad].
+        outer_mrad: largest angle that is kept [mrad].
+        n_atoms: largest thickness [atoms per column].
+        relative_error: the error asked for.
+        max_waves: the most waves that are computed.
+    """
+    band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
+    layers = len(fine.sites)
+    coarse = fine.resampled(
+        band_limit * settings.element_data.lattice_angstrom,
+        layers if layers <= MOST_LAYERS_PER_SLICE else 1,
+    )
+
+    def pixels(grid: CrystalGrid) -> float:
+        return n_atoms * grid.slices_per_atom * math.prod(grid.shape)
+
+    pilot = BATCHES * WAVES_PER_ROUND
+    usual = min(PILOT_ERROR, PILOT_ERROR_THIN * math.sqrt(n_atoms))
+    waves = float(pilot)
+    if usual > PILOT_IS_ENOUGH * relative_error:
+        waves += min(pilot * (usual / relative_error) ** RATE, max_waves)
+    alone = pixels(fine) * waves
+    both = pixels(coarse) * waves + 2 * BATCHES * (pixels(coarse) + pixels(fine)) + COMPILE_COST
+    return [coarse] if both < alone else []
+
+
+def levels_of(plans: Sequence[Plan]) -> list[Level]:
+    """The levels of plans that differ by their grids alone, the coarsest first.
+
+    A difference gets rounds of one wave a ring: few waves are wanted of it.
+    """
+    levels = [Level(plans[0], None, 0)]
+    for number, (coarser, plan) in enumerate(zip(plans, plans[1:], strict=False), 1):
+        # One stock or none for both grids: their waves then select the same repeats.
+        coarser = dataclasses.replace(coarser, n_planes=plan.n_planes)
+        level = Level(plan, coarser, 2 * BATCHES * number)
+        levels.append(level.in_rounds_of(len(plan.rings_mrad) - 1))
+    return levels
+
+
+@dataclass
+class _Average:
+    """The waves of one level that have been averaged so far."""
+
+    level: Level
+    batches: range
+    sums: np.ndarray
+    rounds: int = 0
+
+    @classmethod
+    def of(cls, level: Level, first_batch: int) -> Self:
+        """Nothing yet, in batches that begin at a number within the level."""
+        first = level.first_batch + first_batch
+        shape = (BATCHES, *level.plan.sums_shape)
+        return cls(level, range(first, first + BATCHES), np.zeros(shape))
+
+    @property
+    def waves(self) -> int:
+        """Waves of a batch."""
+        return self.rounds * self.level.plan.waves_per_round
+
+    @property
+    def means(self) -> np.ndarray:
+        """Batch means of what goes into every bin or is lost, (batches, rings, n, bins + 1)."""
+        return self.sums * ((len(self.level.plan.rings_mrad) - 1) / self.waves)
+
+
+def run_levels(
+    settings: Settings,
+    levels: Sequence[Level],
+    watch: Watch,
+    target: float,
+    max_waves: int,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[ScatteringKernel, float]:
+    """Average over levels until the largest relative standard error is at most `target`.
+
+    As in `batches.run_to_error`, the error of the run itself takes no part in the choice of its
+    number of waves. A pilot of one round of every level decides how many waves each level gets:
+    those that reach the target at the least cost. The pilot of a level is kept where it is all
+    that the level needs and its own error is below PILOT_IS_ENOUGH of the target, which is so
+    on most fine levels. Other levels begin anew.
+
+    Returns:
+        The kernel, whose batch means are sums over levels, and its error, which is above the
+        target where `max_waves` were not enough.
+    """
+    reporter = Reporter(target, progress)
+    averages = [_Average.of(level, 0) for level in levels]
+    list(in_threads([level.plan.compile for level in levels], workers))
+    _grow(averages, [1] * len(levels), reporter, workers)
+    pilot = True
+    while True:
+        kernel = _kernel(settings, averages)
+        error = float(np.sqrt(np.max(_relative_variance(watch, kernel, kernel))))
+        reporter.error = error
+        if error <= (PILOT_IS_ENOUGH if pilot else 1) * target:
+            return kernel, error
+        parts = [_relative_variance(watch, _kernel(settings, [a]), kernel) for a in averages]
+        variances = np.array(parts) * (error**2 / np.max(np.sum(parts, axis=0)))
+        wanted = share_waves(
+            levels,
+            variances,
+            [average.waves for average in averages],
+            (AIM * target) ** 2,
+            max_waves // BATCHES,
+        )
+        if pilot:
+            enough = (PILOT_IS_ENOUGH * target) ** 2
+            for i, (average, waves) in enumerate(zip(averages, wanted, strict=True)):
+                if waves > average.waves or np.max(variances[i]) > enough:
+                    size = min(average.level.plan.room, 2 ** int(math.log2(waves)))
+                    averages[i] = _Average.of(average.level.in_rounds_of(size), BATCHES)
+            pilot = False
+        rounds = [
+            max(0, -(-waves // average.level.plan.waves_per_round) - average.rounds)
+            for average, waves in zip(averages, wanted, strict=True)
+        ]
+        if not any(rounds):
+            return kernel, error
+        _grow(averages, rounds, reporter, workers)
+
+
+def share_waves(
+    levels: Sequence[Level],
+    variances: np.ndarray,
+    waves: Sequence[int],
+    goal: float,
+    most: int,
+) -> list[int]:
+    """Waves of a batch for every level with which the variance reaches a goal at least cost.
+
+    From the waves at hand on, step by step, each to the level that takes most off the largest
+    variance for its cost.
+
+    Args:
+        levels: the levels.
+        variances: what each level contributes to the variance of all that is watched with the
+            waves at hand, (levels, …). They fall as waves^(−2 / RATE) on the coarsest level and
+            as 1 / waves on the others, whose differences gain little from Sobol points.
+        waves: the waves of a batch at hand.
+        goal: variance wanted of everything.
+        most: waves of a batch on all levels together that are not exceeded.
+    """
+    flat = variances.reshape(len(levels), -1)
+    rates = np.array([2 / RATE] + [1.0] * (len(levels) - 1))
+    steps = [level.plan.waves_per_round for level in levels]
+    wanted = list(waves)
+    while True:
+        expected = flat * (np.divide(waves, wanted) ** rates)[:, None]
+        worst = np.argmax(expected.sum(axis=0))
+        if expected[:, worst].sum() <= goal:
+            return wanted
+        gains, more = [], []
+        for i, (level, now) in enumerate(zip(levels, wanted, strict=True)):
+            after = now + steps[i] * max(1, now // (20 * steps[i]))
+            saved = expected[i, worst] * (1 - (now / after) ** rates[i])
+            gains.append(saved / (level.cost(after) - level.cost(now)))
+            more.append(after)
+        best = int(np.argmax(gains))
+        if sum(wanted) - wanted[best] + more[best] > most:
+            return wanted
+        wanted[best] = more[best]
+
+
+def _relative_variance(
+    watch: Watch, part: ScatteringKernel, whole: ScatteringKernel
+) -> np.ndarray:
+    """Variance that a part of the sum contributes to all that is watched, over value²."""
+    (values, _), (_, errors) = watch(whole), watch(part)
+    # A detector that nothing reaches has no error.
+    return np.square(errors / np.where(errors > 0, np.abs(values), 1))
+
+
+def _kernel(settings: Settings, averages: Sequence[_Average]) -> ScatteringKernel:
+    """The kernel whose batches are the sums of the levels' batches."""
+    means = np.sum([average.means for average in averages], axis=0)
+    waves = BATCHES * sum(average.waves for average in averages)
+    return kernel_of(settings, averages[-1].level.plan, means, waves)
+
+
+def _grow(
+    averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter, workers: int | None
+) -> None:
+    """Add so many rounds to each average, several batches at a time."""
+    # Fine levels come first: they take the longest, and nobody waits for them at the end.
+    jobs = [
+        (average, i, average.rounds + more)
+        for average, add in reversed(list(zip(averages, rounds, strict=True)))
+        for more in range(add)
+        for i in range(BATCHES)
+    ]
+    costs = [average.level.cost(average.level.plan.waves_per_round) for average, *_ in jobs]
+    reporter.to_do += sum(costs)
+    calls = [partial(average.level.grow, average.batches[i], r) for average, i, r in jobs]
+    sums = in_threads(calls, workers)
+    for (average, i, _), cost, added in zip(jobs, costs, sums, strict=True):
+        average.sums[i] += added
+        reporter.finished(average.level.plan.waves_per_round, cost)
+    for average, add in zip(averages, rounds, strict=True):
+        average.rounds += add
