@@ -160,9 +160,7 @@ def _grow_in_threads(
     return sums
 
 
-def kernel_of(
-    settings: Settings, plan: Plan, means: np.ndarray, waves: int
-) -> ScatteringKernel:
+def kernel_of(settings: Settings, plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:
     """The kernel with given batch means, shape (batches, rings, n, bins and lost)."""
     return ScatteringKernel(
         settings=settings,

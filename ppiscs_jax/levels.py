@@ -12,12 +12,14 @@ small. The sum is the value of the finest grid, without bias, whatever the coars
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+import jax
 import numpy as np
 
 from ppiscs_jax.batches import (
@@ -30,6 +32,7 @@ from ppiscs_jax.batches import (
     in_threads,
     kernel_of,
 )
+from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.plan import WAVES_PER_ROUND, Plan
@@ -61,10 +64,8 @@ class Level:
 
     def in_rounds_of(self, waves: int) -> Self:
         """The same level, growing by so many waves at a time."""
-        plan, coarser = (
-            None if p is None else dataclasses.replace(p, waves_per_round=waves)
-            for p in (self.plan, self.coarser)
-        )
+        plan = dataclasses.replace(self.plan, waves_per_round=waves)
+        coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=waves)
         return dataclasses.replace(self, plan=plan, coarser=coarser)
 
     def cost(self, waves: int) -> float:
@@ -77,6 +78,9 @@ class Level:
 
 COMPILE_COST = 3e8
 """Pixels · slices of waves that take as long as compiling a program: a few seconds of a core."""
+
+LEVEL_SHARE = 0.1
+"""Waves that a level usually gets, over those of the next coarser one."""
 
 MOST_LAYERS_PER_SLICE = 2
 """Atomic layers that a slice of the coarsest grid may hold."""
@@ -109,24 +113,32 @@ def coarser_grids(
         relative_error: the error asked for.
         max_waves: the most waves that are computed.
     """
+    a = settings.element_data.lattice_angstrom
     band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
     layers = len(fine.sites)
-    coarse = fine.resampled(
-        band_limit * settings.element_data.lattice_angstrom,
-        layers if layers <= MOST_LAYERS_PER_SLICE else 1,
-    )
+    coarse = fine.resampled(band_limit * a, layers if layers <= MOST_LAYERS_PER_SLICE else 1)
+    with jax.ensure_compile_time_eval():
+        edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))
+    middle = fine.resampled(max(band_limit, edge) * a)
 
-    def pixels(grid: CrystalGrid) -> float:
-        return n_atoms * grid.slices_per_atom * math.prod(grid.shape)
-
-    pilot = BATCHES * WAVES_PER_ROUND
+    waves = float(BATCHES * WAVES_PER_ROUND)
     usual = min(PILOT_ERROR, PILOT_ERROR_THIN * math.sqrt(n_atoms))
-    waves = float(pilot)
     if usual > PILOT_IS_ENOUGH * relative_error:
-        waves += min(pilot * (usual / relative_error) ** RATE, max_waves)
-    alone = pixels(fine) * waves
-    both = pixels(coarse) * waves + 2 * BATCHES * (pixels(coarse) + pixels(fine)) + COMPILE_COST
-    return [coarse] if both < alone else []
+        waves += min(waves * (usual / relative_error) ** RATE, max_waves)
+    choices: list[list[CrystalGrid]] = [[], [coarse], [coarse, middle]]
+    return min(choices, key=lambda grids: _expected_cost([*grids, fine], n_atoms, waves))
+
+
+def _expected_cost(grids: Sequence[CrystalGrid], n_atoms: int, waves: float) -> float:
+    """Cost in pixels · slices of so many waves on the first grid and of what corrects them."""
+    total = COMPILE_COST * len(grids)
+    below = 0.0
+    for grid in grids:
+        pixels = float(n_atoms * grid.slices_per_atom * math.prod(grid.shape))
+        sharing = min(WAVES_PER_ROUND, waves / BATCHES)
+        total += (pixels + below) * waves * (1 + 1 / sharing)
+        below, waves = pixels, max(BATCHES, LEVEL_SHARE * waves)
+    return total
 
 
 def levels_of(plans: Sequence[Plan]) -> list[Level]:
@@ -135,7 +147,7 @@ def levels_of(plans: Sequence[Plan]) -> list[Level]:
     A difference gets rounds of one wave a ring: few waves are wanted of it.
     """
     levels = [Level(plans[0], None, 0)]
-    for number, (coarser, plan) in enumerate(zip(plans, plans[1:], strict=False), 1):
+    for number, (coarser, plan) in enumerate(itertools.pairwise(plans), 1):
         # One stock or none for both grids: their waves then select the same repeats.
         coarser = dataclasses.replace(coarser, n_planes=plan.n_planes)
         level = Level(plan, coarser, 2 * BATCHES * number)
@@ -269,9 +281,7 @@ def share_waves(
         wanted[best] = more[best]
 
 
-def _relative_variance(
-    watch: Watch, part: ScatteringKernel, whole: ScatteringKernel
-) -> np.ndarray:
+def _relative_variance(watch: Watch, part: ScatteringKernel, whole: ScatteringKernel) -> np.ndarray:
     """Variance that a part of the sum contributes to all that is watched, over value²."""
     (values, _), (_, errors) = watch(whole), watch(part)
     # A detector that nothing reaches has no error.

@@ -4,12 +4,12 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
@@ -114,34 +114,32 @@ class Plan:
         `accelerator.grow` computes the waves of all batches at once.
         """
         tilts, ring = self.tilts(batch, range(round_number, round_number + 1))
-        fractions = scatter_batch(*self._arguments(tilts[0], batch, round_number), **self._sizes)
+        fractions = self._scatter(tilts[0], batch, round_number)
         sums = np.zeros(self.sums_shape)
         np.add.at(sums, ring[0], np.asarray(fractions, dtype=float)[: self.waves_per_round])
         return sums
 
     def compile(self) -> None:
         """Compile what `grow` calls, for rounds of any size."""
-        nowhere = np.zeros((self.waves_per_round, 2), np.float32)
-        scatter_batch.lower(*self._arguments(nowhere, 0, 0), **self._sizes).compile()
+        jax.block_until_ready(self._scatter(np.zeros((0, 2)), 0, 0))
 
-    def _arguments(self, tilts: np.ndarray, batch: int, round_number: int) -> tuple[Any, ...]:
-        """Arguments of `scatter_batch`, with room for a usual round: one program serves all."""
-        padded = np.zeros((self.room, 2), np.float32)
-        padded[: len(tilts)] = tilts
-        return (
+    def _scatter(
+        self, tilts: np.ndarray, batch: int, round_number: int
+    ) -> Float[Array, "room n_atoms bins_and_lost"]:
+        """Fractions of the waves of a round; zeros in the room that they leave."""
+        room = np.zeros((self.room, 2), np.float32)
+        room[: len(tilts)] = tilts
+        return scatter_batch(
             self.grid,
             self.specimen,
             round_key(jax.random.key(self.seed), batch, round_number),
-            jnp.asarray(padded),
+            jnp.asarray(room),
             self.edges_mrad,
             self.axis_mrad,
             len(tilts),
+            n_atoms=self.n_atoms,
+            n_planes=self.n_planes,
         )
-
-    @property
-    def _sizes(self) -> dict[str, int]:
-        """Static arguments of `scatter_batch`."""
-        return {"n_atoms": self.n_atoms, "n_planes": self.n_planes}
 
     @property
     def room(self) -> int:
