@@ -51,29 +51,41 @@ class Level:
         plan: what is computed on the level's own grid.
         coarser: the plan that is subtracted; None on the coarsest level.
         first_batch: number of its first batch; the batches of two levels are independent.
+        every: only every so many batches get waves of this level, which then count as many times.
+            The mean stays unbiased, and the spread of the batches is at least as large as it
+            should be (docs/physics.md).
     """
 
     plan: Plan
     coarser: Plan | None
     first_batch: int
+    every: int = 1
 
     def grow(self, batch: int, round_number: int) -> np.ndarray:
         """Sums of a batch's next waves, as `Plan.grow`."""
         sums = self.plan.grow(batch, round_number)
         return sums if self.coarser is None else sums - self.coarser.grow(batch, round_number)
 
-    def in_rounds_of(self, waves: int) -> Self:
-        """The same level, growing by so many waves at a time."""
-        plan = dataclasses.replace(self.plan, waves_per_round=waves)
-        coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=waves)
-        return dataclasses.replace(self, plan=plan, coarser=coarser)
+    def with_waves(self, waves: float) -> Self:
+        """The same level in rounds, and in batches, that suit so many waves of a batch."""
+        rings = len(self.plan.rings_mrad) - 1
+        every = 2 ** max(0, int(math.log2(rings / waves)))
+        size = max(rings, min(self.plan.room, 2 ** int(math.log2(waves * every))))
+        plan = dataclasses.replace(self.plan, waves_per_round=size)
+        coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=size)
+        return dataclasses.replace(self, plan=plan, coarser=coarser, every=every)
 
-    def cost(self, waves: int) -> float:
+    @property
+    def step(self) -> float:
+        """Waves of a batch in one round, on average over batches."""
+        return self.plan.waves_per_round / self.every
+
+    def cost(self, waves: float) -> float:
         """Cost of so many waves of a batch, in pixels · slices, with the slices they share."""
         plans = [self.plan] if self.coarser is None else [self.plan, self.coarser]
         pixels = sum(p.n_atoms * p.grid.slices_per_atom * math.prod(p.grid.shape) for p in plans)
-        makings = -(-waves // self.plan.room) if self.plan.n_planes else waves
-        return pixels * (waves + makings)
+        shared = max(min(waves, 1.0), waves / self.plan.room)
+        return pixels * (waves + (shared if self.plan.n_planes else waves))
 
 
 COMPILE_COST = 3e8
@@ -90,7 +102,14 @@ PILOT_ERROR_THIN = 0.002
 """Usual relative error of 128 waves: PILOT_ERROR_THIN · √n, at most PILOT_ERROR."""
 
 
-def coarser_grids(
+TRUNCATION_ERROR = 1e-3
+TOP_FACTOR = 1.5
+"""Below this relative error what the band limit truncates might count. Several levels then get
+one more on top, with so many times the converged band limit: its few waves put the truncation and
+its uncertainty into the result."""
+
+
+def level_grids(
     settings: Settings,
     fine: CrystalGrid,
     detectors_mrad: np.ndarray,
@@ -99,10 +118,10 @@ def coarser_grids(
     relative_error: float,
     max_waves: int,
 ) -> list[CrystalGrid]:
-    """Grids for levels below the converged one, with which an error probably costs the least.
+    """Grids of rising band limit, for the levels with which an error probably costs the least.
 
-    None where so few waves are expected that compiling a second program takes longer than the
-    waves that it saves.
+    Only the converged one where so few waves are expected that compiling a second program takes
+    longer than the waves that it saves.
 
     Args:
         settings: specimen and microscope.
@@ -125,8 +144,11 @@ def coarser_grids(
     usual = min(PILOT_ERROR, PILOT_ERROR_THIN * math.sqrt(n_atoms))
     if usual > PILOT_IS_ENOUGH * relative_error:
         waves += min(waves * (usual / relative_error) ** RATE, max_waves)
-    choices: list[list[CrystalGrid]] = [[], [coarse], [coarse, middle]]
-    return min(choices, key=lambda grids: _expected_cost([*grids, fine], n_atoms, waves))
+    choices = [[fine], [coarse, fine], [coarse, middle, fine]]
+    grids = min(choices, key=lambda grids: _expected_cost(grids, n_atoms, waves))
+    if len(grids) > 1 and relative_error < TRUNCATION_ERROR:
+        grids.append(fine.resampled(TOP_FACTOR * fine.band_limit))
+    return grids
 
 
 def _expected_cost(grids: Sequence[CrystalGrid], n_atoms: int, waves: float) -> float:
@@ -141,17 +163,27 @@ def _expected_cost(grids: Sequence[CrystalGrid], n_atoms: int, waves: float) -> 
     return total
 
 
-def levels_of(plans: Sequence[Plan]) -> list[Level]:
+SPARED = 4
+"""Share of the batches, one in so many, that get waves of levels that hardly vary."""
+
+
+def levels_of(plans: Sequence[Plan], *, spared: bool = False) -> list[Level]:
     """The levels of plans that differ by their grids alone, the coarsest first.
 
     A difference gets rounds of one wave a ring: few waves are wanted of it.
+
+    Args:
+        plans: what is computed, on grids of rising band limit.
+        spared: whether levels from the third on begin in one batch of SPARED. The first difference
+            holds nearly all that the coarsest grid lacks; the next ones hardly vary.
     """
     levels = [Level(plans[0], None, 0)]
+    rings = len(plans[0].rings_mrad) - 1
     for number, (coarser, plan) in enumerate(itertools.pairwise(plans), 1):
         # One stock or none for both grids: their waves then select the same repeats.
         coarser = dataclasses.replace(coarser, n_planes=plan.n_planes)
         level = Level(plan, coarser, 2 * BATCHES * number)
-        levels.append(level.in_rounds_of(len(plan.rings_mrad) - 1))
+        levels.append(level.with_waves(rings / SPARED if spared and number > 1 else rings))
     return levels
 
 
@@ -172,9 +204,9 @@ class _Average:
         return cls(level, range(first, first + BATCHES), np.zeros(shape))
 
     @property
-    def waves(self) -> int:
-        """Waves of a batch."""
-        return self.rounds * self.level.plan.waves_per_round
+    def waves(self) -> float:
+        """Waves of a batch, on average over batches."""
+        return self.rounds * self.level.step
 
     @property
     def means(self) -> np.ndarray:
@@ -221,17 +253,16 @@ def run_levels(
             variances,
             [average.waves for average in averages],
             (AIM * target) ** 2,
-            max_waves // BATCHES,
+            max_waves / BATCHES,
         )
         if pilot:
             enough = (PILOT_IS_ENOUGH * target) ** 2
             for i, (average, waves) in enumerate(zip(averages, wanted, strict=True)):
                 if waves > average.waves or np.max(variances[i]) > enough:
-                    size = min(average.level.plan.room, 2 ** int(math.log2(waves)))
-                    averages[i] = _Average.of(average.level.in_rounds_of(size), BATCHES)
+                    averages[i] = _Average.of(average.level.with_waves(waves), BATCHES)
             pilot = False
         rounds = [
-            max(0, -(-waves // average.level.plan.waves_per_round) - average.rounds)
+            max(0, math.ceil(waves / average.level.step - 1e-9) - average.rounds)
             for average, waves in zip(averages, wanted, strict=True)
         ]
         if not any(rounds):
@@ -242,10 +273,10 @@ def run_levels(
 def share_waves(
     levels: Sequence[Level],
     variances: np.ndarray,
-    waves: Sequence[int],
+    waves: Sequence[float],
     goal: float,
-    most: int,
-) -> list[int]:
+    most: float,
+) -> list[float]:
     """Waves of a batch for every level with which the variance reaches a goal at least cost.
 
     From the waves at hand on, step by step, each to the level that takes most off the largest
@@ -256,13 +287,13 @@ def share_waves(
         variances: what each level contributes to the variance of all that is watched with the
             waves at hand, (levels, …). They fall as waves^(−2 / RATE) on the coarsest level and
             as 1 / waves on the others, whose differences gain little from Sobol points.
-        waves: the waves of a batch at hand.
+        waves: the waves of a batch at hand, on average over batches.
         goal: variance wanted of everything.
         most: waves of a batch on all levels together that are not exceeded.
     """
     flat = variances.reshape(len(levels), -1)
     rates = np.array([2 / RATE] + [1.0] * (len(levels) - 1))
-    steps = [level.plan.waves_per_round for level in levels]
+    steps = [level.step for level in levels]
     wanted = list(waves)
     while True:
         expected = flat * (np.divide(waves, wanted) ** rates)[:, None]
@@ -291,7 +322,7 @@ def _relative_variance(watch: Watch, part: ScatteringKernel, whole: ScatteringKe
 def _kernel(settings: Settings, averages: Sequence[_Average]) -> ScatteringKernel:
     """The kernel whose batches are the sums of the levels' batches."""
     means = np.sum([average.means for average in averages], axis=0)
-    waves = BATCHES * sum(average.waves for average in averages)
+    waves = round(BATCHES * sum(average.waves for average in averages))
     return kernel_of(settings, averages[-1].level.plan, means, waves)
 
 
@@ -304,7 +335,7 @@ def _grow(
         (average, i, average.rounds + more)
         for average, add in reversed(list(zip(averages, rounds, strict=True)))
         for more in range(add)
-        for i in range(BATCHES)
+        for i in range(0, BATCHES, average.level.every)
     ]
     costs = [average.level.cost(average.level.plan.waves_per_round) for average, *_ in jobs]
     reporter.to_do += sum(costs)

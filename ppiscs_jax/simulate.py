@@ -14,7 +14,7 @@ import numpy as np
 from ppiscs_jax.batches import Progress, run_to_error
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel, largest_relative_error
-from ppiscs_jax.levels import coarser_grids, levels_of, run_levels
+from ppiscs_jax.levels import level_grids, levels_of, run_levels
 from ppiscs_jax.plan import Plan, power_of_two_rings
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan
@@ -156,10 +156,11 @@ def scattering_kernel(
             )
 
         # The optical axis of a mistilted crystal moves the detectors over its grid.
-        coarse = coarser_grids(
+        grids = level_grids(
             settings, grid, detectors + mistilt, outer, n_atoms, relative_error, max_waves
         )
-        levels = levels_of([*(plan.on(settings, g) for g in coarse), plan])
+        plans = [plan if g is grid else plan.on(settings, g) for g in grids]
+        levels = levels_of(plans, spared=angle_edges[-1] <= np.max(detectors))
         kernel, error = run_levels(
             settings, levels, watch, relative_error, max_waves, workers, progress
         )

@@ -1,6 +1,8 @@
 """Levels of band limit: unbiased, honest in their errors, cheap, and the same for one seed."""
 
 import itertools
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from scipy.stats import t as student_t
 
 from ppiscs_jax import Settings
 from ppiscs_jax.batches import BATCHES
-from ppiscs_jax.levels import coarser_grids, levels_of, run_levels, share_waves
+from ppiscs_jax.levels import level_grids, levels_of, run_levels, share_waves
 from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.plan import Plan
 from ppiscs_jax.sampling import simulation_grid
@@ -33,7 +35,8 @@ def plan_on(band_limit, seed=0, layers_per_slice=1):
 
 def small_levels(seed=0):
     """Coarse with one slice a repeat, which holds 130 mrad; the same with two; fine."""
-    return levels_of([plan_on(3.5, seed, 2), plan_on(4.5, seed), plan_on(8.0, seed)])
+    plans = [plan_on(3.5, seed, 2), plan_on(4.5, seed), plan_on(8.0, seed)]
+    return levels_of(plans, spared=True)
 
 
 def test_differences_are_small():
@@ -62,9 +65,6 @@ def test_unbiased():
     alone, _ = run_levels(COPPER, levels_of([plan_on(16.0, seed=1)]), watch, 0.01, 1 << 16)
     (value, value_error), (expected, expected_error) = watch(several), watch(alone)
     assert np.all(np.abs(value - expected) < 4 * np.hypot(value_error, expected_error))
-    # Bins add up to all electrons: 16 standard errors are far below what a level would miss.
-    whole = several.batch_means.sum(axis=-1).mean(axis=0) + several.lost
-    np.testing.assert_allclose(whole, 1, atol=2e-5)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -73,7 +73,7 @@ def test_same_seed_same_numbers(workers):
     reference, _ = run_levels(COPPER, small_levels(7), watch, 0.5, 1 << 16, workers=2)
     again, _ = run_levels(COPPER, small_levels(7), watch, 0.5, 1 << 16, workers=workers)
     np.testing.assert_array_equal(again.batch_means, reference.batch_means)
-    batch = 5
+    batch = 4  # every fourth has waves of the third level
     alone = [level.grow(level.first_batch + batch, 0) for level in small_levels(7)]
     means = sum(
         s / level.plan.waves_per_round for s, level in zip(alone, small_levels(7), strict=True)
@@ -88,37 +88,34 @@ def test_rounds_of_any_size_compute_the_same_program():
     level = small_levels()[1]
     level.grow(level.first_batch, 0)
     before = scatter_batch._cache_size()
-    level.in_rounds_of(8).grow(level.first_batch, 0)
-    level.in_rounds_of(2).grow(level.first_batch, 3)
+    level.with_waves(8).grow(level.first_batch, 0)
+    level.with_waves(2).grow(level.first_batch, 3)
     assert scatter_batch._cache_size() == before
 
 
+@dataclass(frozen=True)
 class Normal:
-    """A plan or level of normally distributed numbers, with a mean of 1 and a relative spread.
+    """Stands for a plan where only statistics matter: its waves are normally distributed."""
 
-    Stands for a plan where only statistics matter: the variance of rounds is that of independent
-    waves.
-    """
+    seed: int
+    mean: float
+    spread: float
+    price: float
+    waves_per_round: int = 8
 
     sums_shape = (1, 1, 2)
     rings_mrad = np.array([0.0, 20.0])
     angle_edges_mrad = np.array([60.0, 120.0])
     mistilt_mrad = (0.0, 0.0)
     room = 8
+    n_atoms = n_planes = 1
 
-    def __init__(self, seed, mean, spread, price, first_batch, waves_per_round):
-        self.seed, self.mean, self.spread, self.price = seed, mean, spread, price
-        self.first_batch, self.waves_per_round = first_batch, waves_per_round
-        self.plan = self
+    @property
+    def grid(self):
+        return SimpleNamespace(slices_per_atom=1, shape=(self.price,))
 
     def compile(self):
         pass
-
-    def in_rounds_of(self, waves):
-        return Normal(self.seed, self.mean, self.spread, self.price, self.first_batch, waves)
-
-    def cost(self, waves):
-        return self.price * waves
 
     def grow(self, batch, number):
         draws = np.random.default_rng([self.seed, batch, number]).normal(
@@ -128,24 +125,23 @@ class Normal:
 
 
 def normal_levels(seed):
-    return [
-        Normal(seed, 1.0, 0.1, 1.0, 0, 8),
-        Normal(seed, 0.02, 0.02, 6.0, 2 * BATCHES, 1),
-        Normal(seed, 0.0, 0.001, 14.0, 4 * BATCHES, 1),
-    ]
+    """A coarse level, a correction, and a rare one; in all 1.02."""
+    plans = [Normal(seed, 1, 0.1, 1), Normal(seed, 0.02, 0.02, 6), Normal(seed, 0, 0.002, 14)]
+    first, second, third = (Level(plan, None, 2 * BATCHES * i) for i, plan in enumerate(plans))
+    return [first, second.with_waves(1), third.with_waves(1 / 4)]
 
 
-@pytest.mark.parametrize("target", [0.012, 0.007, 0.004])
+@pytest.mark.parametrize("target", [0.012, 0.007, 0.005])
 def test_intervals_cover_when_waves_are_shared_out(target):
-    """Choosing waves for levels and stopping do not bias the error, over 500 seeds.
+    """Choosing waves for levels and stopping do not bias the error, over 300 seeds.
 
     Normal numbers instead of waves, for speed: the targets let pilots be kept, in part kept and
-    thrown away. Coverage is binomial: ± 2.1 % at 68 %, ± 1.0 % at 95 %; three of these are allowed,
+    thrown away. Coverage is binomial: ± 2.7 % at 68 %, ± 1.3 % at 95 %; three of these are allowed,
     and the mean squared error may differ from the mean of the squared errors that are reported
-    by four of its own errors, √(2 / 500 + 2 / 15 / 500) = 6.7 %.
+    by four of its own errors, √(2 / 300 + 2 / 15 / 300) = 8.4 %.
     """
     values, errors = [], []
-    for seed in range(500):
+    for seed in range(300):
         kernel, error = run_levels(
             COPPER,
             normal_levels(seed),
@@ -158,17 +154,17 @@ def test_intervals_cover_when_waves_are_shared_out(target):
         values.append(kernel.batch_means.mean())
         errors.append(kernel.batch_means.std(ddof=1) / np.sqrt(BATCHES))
     deviation, errors = np.array(values) - 1.02, np.array(errors)
-    for level, allowed in ((0.68, 0.063), (0.95, 0.030)):
+    for level, allowed in ((0.68, 0.081), (0.95, 0.039)):
         covered = np.mean(np.abs(deviation) < student_t.ppf(0.5 + level / 2, 15) * errors)
         assert abs(covered - level) < allowed
-    assert abs(np.mean(deviation**2) / np.mean(errors**2) - 1) < 4 * 0.067
+    assert abs(np.mean(deviation**2) / np.mean(errors**2) - 1) < 4 * 0.084
 
 
 def test_waves_are_shared_out_at_the_least_cost():
     """Against a search over all shares: at most 10 % dearer, and the goal is met by the model."""
     some = normal_levels(0)
-    variances = np.array([[2e-5, 5e-6], [3e-6, 8e-6], [1e-7, 2e-7]])
-    at_hand, goal = [8, 1, 1], 4e-6
+    variances = np.array([[2e-5, 5e-6], [3e-6, 8e-6], [4e-7, 2e-7]])
+    at_hand, goal = [8, 1, 0.25], 4e-6
     rates = np.array([1.25, 1.0, 1.0])
 
     def cost(waves):
@@ -179,25 +175,26 @@ def test_waves_are_shared_out_at_the_least_cost():
 
     found = share_waves(some, variances, at_hand, goal, 1 << 20)
     assert meets(found)
-    every = itertools.product(range(8, 80, 8), range(1, 16), range(1, 4))
+    every = itertools.product(range(8, 80, 8), range(1, 16), (0.25, 0.5, 1, 2))
     assert cost(found) <= 1.1 * min(cost(waves) for waves in every if meets(waves))
     assert sum(share_waves(some, variances, at_hand, goal, 20)) <= 20
 
 
 def test_levels_are_chosen_by_cost():
-    """One level where waves are few, two for a usual thick curve, three for small errors.
+    """One level where waves are few, two for a usual thick curve, more for small errors.
 
-    The coarse grid has one slice a repeat, and all are of one supercell.
+    The coarse grid has one slice a repeat, all are of one supercell, and below 0.1 % the finest
+    lies above the converged grid.
     """
     gold = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)
     detectors = np.array([[60.0, 200.0]])
     numbers = []
-    for n_atoms, error in ((5, 0.01), (87, 0.005), (87, 0.001)):
+    for n_atoms, error in ((5, 0.01), (87, 0.005), (87, 0.002), (87, 0.0009)):
         fine = simulation_grid(gold, 200.0, n_atoms, 20.0)
-        coarser = coarser_grids(gold, fine, detectors, 200.0, n_atoms, error, 1 << 20)
-        numbers.append(len(coarser))
-        for grid in coarser:
-            assert (grid.lengths, grid.repeats) == (fine.lengths, fine.repeats)
-            assert np.prod(grid.shape) < 0.5 * np.prod(fine.shape)
-        assert not coarser or coarser[0].slices_per_atom == 1
-    assert numbers == [0, 1, 2]
+        grids = level_grids(gold, fine, detectors, 200.0, n_atoms, error, 1 << 20)
+        numbers.append(len(grids))
+        assert fine in grids
+        assert all((g.lengths, g.repeats) == (fine.lengths, fine.repeats) for g in grids)
+        assert np.all(np.diff([np.prod(g.shape) for g in grids]) > 0)
+        assert len(grids) == 1 or grids[0].slices_per_atom == 1
+    assert numbers == [1, 2, 3, 4]

@@ -8,31 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from experiments.common import main, provenance, save_csv, save_figure, save_json, show_rows
 from experiments.levels.figure import draw
 from experiments.levels.schema import Case, Config
-from ppiscs_jax.levels import Level, coarser_grids, levels_of
+from ppiscs_jax.levels import Level, level_grids, levels_of
 from ppiscs_jax.plan import Plan
 from ppiscs_jax.sampling import simulation_grid
 
 
-def measure(config: Config, level: Level, waves: int) -> tuple[np.ndarray, float]:
+def measure(config: Config, level: Level, waves: float) -> tuple[np.ndarray, float]:
     """Batch means, shape (batches, n, bins), and processor time [s] of a batch."""
-    size = min(level.plan.room, waves)
-    level = level.in_rounds_of(size)
+    level = level.with_waves(waves)
     level.grow(level.first_batch, 0)  # compiles
+    sums = np.zeros((config.batches, *level.plan.sums_shape))
     started = time.process_time()
-    sums = [
-        sum(level.grow(level.first_batch + batch, r) for r in range(waves // size))
-        for batch in track(
-            range(config.batches), f"{level.plan.grid.shape}", console=Console(stderr=True)
-        )
-    ]
+    for batch in track(range(0, config.batches, level.every), f"{level.plan.grid.shape}"):
+        for number in range(round(waves / level.step)):
+            sums[batch] += level.grow(level.first_batch + batch, number)
     seconds = (time.process_time() - started) / config.batches
-    return np.array(sums)[:, 0, :, :-1] / waves, seconds
+    return sums[:, 0, :, :-1] / waves, seconds
 
 
 def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
@@ -43,11 +39,11 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     rings = np.array([0.0, case.convergence_mrad])
     fine = simulation_grid(settings, case.outer_mrad, n_atoms, case.convergence_mrad)
     plan = Plan.of(settings, fine, rings, edges, n_atoms, config.seed)
-    coarser = coarser_grids(
+    grids = level_grids(
         settings, fine, watched, case.outer_mrad, n_atoms, config.relative_error, 1 << 20
     )
     finest = fine.resampled(config.truncation_factor * fine.band_limit)
-    plans = [*(plan.on(settings, grid) for grid in coarser), plan]
+    plans = [plan.on(settings, grid) for grid in grids]
     levels = levels_of(plans)
 
     alone, alone_s = measure(
@@ -90,7 +86,7 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
                     "shares_of_variance": " ".join(f"{v / variance:.2f}" for v in by_level),
                     "difference_percent": float(100 * (total[:, i].mean() - 1)),
                     "difference_over_error": float(
-                        (total[:, i].mean() - 1) / np.sqrt((variance + alone_variance)) * root
+                        (total[:, i].mean() - 1) / np.sqrt(variance + alone_variance) * root
                     ),
                     "seconds_alone": alone_s,
                     "seconds_levels": levels_s,

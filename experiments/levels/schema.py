@@ -1,5 +1,7 @@
 """What the config of this experiment may say."""
 
+import math
+from itertools import chain
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -32,7 +34,8 @@ class Config(Model):
         batches: independently scrambled batches.
         relative_error: error for which levels are chosen.
         alone_waves: waves of a batch on the converged grid alone.
-        waves: waves of a batch on each level, by the number of levels.
+        waves: waves of a batch on each level, by the number of levels; below 1 only some batches
+            get any.
         truncation_waves: waves of a batch on the finest grid and on one with `truncation_factor`
             times its band limit.
         truncation_factor: how much finer that grid is.
@@ -43,7 +46,7 @@ class Config(Model):
     batches: Annotated[int, Field(ge=2)]
     relative_error: Annotated[float, Field(gt=0, lt=1)]
     alone_waves: PositiveInt
-    waves: dict[str, list[PositiveInt]]
+    waves: dict[str, list[PositiveFloat]]
     truncation_waves: PositiveInt
     truncation_factor: Annotated[float, Field(gt=1, le=4)]
     cases: Annotated[list[Case], Field(min_length=1)]
@@ -53,9 +56,9 @@ class Config(Model):
         for levels, waves in self.waves.items():
             if str(len(waves)) != levels:
                 raise ValueError(f"waves.{levels} = {waves}: must be one number a level")
-        for waves in [self.alone_waves, self.truncation_waves, *sum(self.waves.values(), [])]:
-            if waves & (waves - 1):
-                raise ValueError(f"waves = {waves}: must be a power of two, as Sobol points ask for")
+        for waves in [self.alone_waves, self.truncation_waves, *chain(*self.waves.values())]:
+            if not math.log2(waves).is_integer():
+                raise ValueError(f"waves = {waves}: must be a power of two, for Sobol points")
         for case in self.cases:
             for inner, outer in case.detectors_mrad + case.watched_mrad:
                 if not inner < outer <= case.outer_mrad:
