@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 
 from ppiscs_jax import Settings
 from ppiscs_jax.batches import BATCHES
-from ppiscs_jax.levels import level_grids, levels_of, run_levels, share_waves
+from ppiscs_jax.levels import Level, level_grids, levels_of, run_levels, share_waves
 from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.plan import Plan
 from ppiscs_jax.sampling import simulation_grid
@@ -75,9 +75,7 @@ def test_same_seed_same_numbers(workers):
     np.testing.assert_array_equal(again.batch_means, reference.batch_means)
     batch = 4  # every fourth has waves of the third level
     alone = [level.grow(level.first_batch + batch, 0) for level in small_levels(7)]
-    means = sum(
-        s / level.plan.waves_per_round for s, level in zip(alone, small_levels(7), strict=True)
-    )
+    means = sum(s / level.step for s, level in zip(alone, small_levels(7), strict=True))
     np.testing.assert_allclose(again.batch_means[batch], means[..., :-1], rtol=1e-12, atol=1e-15)
 
 

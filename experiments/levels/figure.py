@@ -10,7 +10,7 @@ MARKERS = "osD^v"
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Gain in variance × time against the detector, a panel a case, a marker a thickness."""
+    """Time of one level over that of several against the detector, a panel a case."""
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure = Figure(figsize=(3.2 * len(cases) + 0.5, 3.4), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
@@ -26,6 +26,6 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         panel.set_xlabel("detector [mrad]")
         panel.tick_params(axis="x", rotation=60)
         tidy(panel)
-    panels[0].set_ylabel("variance × time, one level over several")
+    panels[0].set_ylabel("time for equal errors, one level over several")
     panels[0].legend(frameon=False)
     return figure

@@ -13,6 +13,7 @@ from rich.progress import track
 from experiments.common import main, provenance, save_csv, save_figure, save_json, show_rows
 from experiments.levels.figure import draw
 from experiments.levels.schema import Case, Config
+from ppiscs_jax.batches import RATE
 from ppiscs_jax.levels import Level, level_grids, levels_of
 from ppiscs_jax.plan import Plan
 from ppiscs_jax.sampling import simulation_grid
@@ -46,12 +47,12 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     plans = [plan.on(settings, grid) for grid in grids]
     levels = levels_of(plans)
 
-    alone, alone_s = measure(
+    alone, alone_seconds = measure(
         config, dataclasses.replace(levels_of([plan])[0], first_batch=1000), config.alone_waves
     )
     waves = config.waves[str(len(levels))]
     parts = [measure(config, level, w) for level, w in zip(levels, waves, strict=True)]
-    levels_s = sum(seconds for _, seconds in parts)
+    seconds = sum(spent for _, spent in parts)
     truncation, _ = measure(
         config, levels_of([plan, plan.on(settings, finest)])[-1], config.truncation_waves
     )
@@ -68,12 +69,17 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
         total = np.sum(of_levels, axis=0)
         beyond = collected(truncation, inner, outer) / value
         for i, n in enumerate(case.n_atoms):
-            alone_variance = float(single[:, i].var(ddof=1) / value[i] ** 2)
             by_level = [float(x[:, i].var(ddof=1)) for x in of_levels]
             # The levels are independent: the sum of their variances is known better than the
             # variance of their sum.
             variance = sum(by_level)
+            alone_variance = float(single[:, i].var(ddof=1) / value[i] ** 2)
+            # A wave varies alike on all grids that hold the detector: so many waves of the
+            # converged grid alone would bring the error of the levels.
+            as_many = waves[0] * (by_level[0] / variance) ** (RATE / 2)
+            alone_s = as_many * alone_seconds / config.alone_waves
             root = np.sqrt(config.batches)
+            difference = total[:, i].mean() - 1
             rows.append(
                 {
                     "case": f"{case.element} [{case.zone_axis}] {case.voltage_kv:g} kV",
@@ -81,16 +87,15 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
                     "inner_mrad": inner,
                     "outer_mrad": outer,
                     "n": n,
-                    "error_alone_percent": float(100 * np.sqrt(alone_variance) / root),
-                    "error_levels_percent": float(100 * np.sqrt(variance) / root),
+                    "error_percent": float(100 * np.sqrt(variance) / root),
                     "shares_of_variance": " ".join(f"{v / variance:.2f}" for v in by_level),
-                    "difference_percent": float(100 * (total[:, i].mean() - 1)),
-                    "difference_over_error": float(
-                        (total[:, i].mean() - 1) / np.sqrt(variance + alone_variance) * root
-                    ),
+                    "seconds": seconds,
                     "seconds_alone": alone_s,
-                    "seconds_levels": levels_s,
-                    "gain": alone_variance * alone_s / (variance * levels_s),
+                    "gain": alone_s / seconds,
+                    "difference_percent": float(100 * difference),
+                    "difference_over_error": float(
+                        difference / np.sqrt(variance + alone_variance) * root
+                    ),
                     "truncation_percent": float(100 * beyond[:, i].mean()),
                     "truncation_error_percent": float(100 * beyond[:, i].std(ddof=1) / root),
                 }

@@ -17,7 +17,7 @@ class Case(Illuminated):
         outer_mrad: largest angle that is kept [mrad].
         n_atoms: thicknesses that are reported, the last one is simulated [atoms per column].
         watched_mrad: the detectors for which levels are chosen.
-        detectors_mrad: the detectors that are reported.
+        detectors_mrad: the detectors that are reported; the coarsest grid should hold them.
     """
 
     outer_mrad: PositiveFloat
@@ -45,9 +45,9 @@ class Config(Model):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     batches: Annotated[int, Field(ge=2)]
     relative_error: Annotated[float, Field(gt=0, lt=1)]
-    alone_waves: PositiveInt
+    alone_waves: PositiveFloat
     waves: dict[str, list[PositiveFloat]]
-    truncation_waves: PositiveInt
+    truncation_waves: PositiveFloat
     truncation_factor: Annotated[float, Field(gt=1, le=4)]
     cases: Annotated[list[Case], Field(min_length=1)]
 
