@@ -76,14 +76,19 @@ class Level:
         return dataclasses.replace(self, plan=plan, coarser=coarser, every=every)
 
     @property
+    def plans(self) -> list[Plan]:
+        """What is computed for each wave."""
+        return [self.plan] if self.coarser is None else [self.plan, self.coarser]
+
+    @property
     def step(self) -> float:
         """Waves of a batch in one round, on average over batches."""
         return self.plan.waves_per_round / self.every
 
     def cost(self, waves: float) -> float:
         """Cost of so many waves of a batch, in pixels · slices, with the slices they share."""
-        plans = [self.plan] if self.coarser is None else [self.plan, self.coarser]
-        pixels = sum(p.n_atoms * p.grid.slices_per_atom * math.prod(p.grid.shape) for p in plans)
+        grids = [plan.grid for plan in self.plans]
+        pixels = self.plan.n_atoms * sum(g.slices_per_atom * math.prod(g.shape) for g in grids)
         shared = max(min(waves, 1.0), waves / self.plan.room)
         return pixels * (waves + (shared if self.plan.n_planes else waves))
 
@@ -237,7 +242,13 @@ def run_levels(
     """
     reporter = Reporter(target, progress)
     averages = [_Average.of(level, 0) for level in levels]
-    list(in_threads([level.plan.compile for level in levels], workers))
+    # Programs are compiled side by side, each of them once.
+    programs = {
+        (plan.grid.shape, plan.grid.slices_per_atom, plan.n_planes): plan
+        for level in levels
+        for plan in level.plans
+    }
+    list(in_threads([plan.compile for plan in programs.values()], workers))
     _grow(averages, [1] * len(levels), reporter, workers)
     pilot = True
     while True:

@@ -83,21 +83,25 @@ def scattering_kernel(
     aperture asked for, is at most `relative_error`. Batches run in threads of their own, in
     float32 and outside of JAX's thread-local contexts.
 
+    On CPUs most waves are computed on a grid too coarse to be converged, and a few, on both grids
+    at once, correct it without bias (`levels`). The waves are shared out for the watched
+    detectors: others can be noisier, as their standard errors say.
+
     Args:
         settings: specimen, voltage, and the default aperture and detector.
         apertures_mrad: convergence semi-angles that will be asked for [mrad]; others between
             two that are at most 6 mrad apart are interpolated. Default: that of the settings.
         angle_edges_mrad: edges of the collection-angle bins [mrad], within 0 … 250. Default:
             every mrad from 0 to 250.
-        detectors_mrad: (inner, outer) [mrad] of the detectors whose error is watched. Default:
-            that of the settings.
+        detectors_mrad: (inner, outer) [mrad] of the detectors whose error is watched: name all
+            that have to reach `relative_error`. Default: that of the settings.
         n_atoms: largest thickness [atoms per column]. Default: 87 for [110], 61 for [100],
             25 nm for [111].
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad]:
             aperture and detector are centred there instead of on the zone axis.
         relative_error: standard error over value to be reached at every thickness.
         max_waves: stop there, with a warning, even if the error is not reached; at least one
-            round of 8 waves a batch is made.
+            round of each level is made: 8 waves a batch on the coarsest.
         seed: seed of every random draw; the same seed gives the same numbers.
         workers: batches computed at once. Default: one per CPU core, one on a GPU.
         progress: called with a `Progress` after every batch.
@@ -151,9 +155,8 @@ def scattering_kernel(
 
         def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
             curves = [kernel.curve(a, i, o) for a in apertures for i, o in detectors]
-            return np.array([c.ppiscs for c in curves]), np.array(
-                [c.standard_error for c in curves]
-            )
+            errors = [curve.standard_error for curve in curves]
+            return np.array([curve.ppiscs for curve in curves]), np.array(errors)
 
         # The optical axis of a mistilted crystal moves the detectors over its grid.
         grids = level_grids(
