@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 import numpy as np
 
+from ppiscs_jax.averaging import run_levels
 from ppiscs_jax.batches import Progress, run_to_error
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import Curve, ScatteringKernel, largest_relative_error
-from ppiscs_jax.levels import level_grids, levels_of, run_levels
+from ppiscs_jax.levels import level_grids, levels_of
 from ppiscs_jax.plan import Plan, power_of_two_rings
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan

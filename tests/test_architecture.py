@@ -22,6 +22,7 @@ FLOORS = (
     ("accelerator",),
     ("batches",),
     ("levels",),
+    ("averaging",),
     ("simulate", "differentiable", "scan"),
     ("image",),
     ("dataset",),

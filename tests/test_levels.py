@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import t as student_t
 
 from ppiscs_jax import Settings
+from ppiscs_jax.averaging import run_levels, share_waves
 from ppiscs_jax.batches import BATCHES
-from ppiscs_jax.levels import Level, level_grids, levels_of, run_levels, share_waves
+from ppiscs_jax.levels import Level, level_grids, levels_of
 from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.plan import Plan
 from ppiscs_jax.sampling import simulation_grid

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import Settings, scattering_kernel
-from ppiscs_jax.levels import levels_of, run_levels
+from ppiscs_jax.averaging import run_levels
+from ppiscs_jax.levels import levels_of
 from ppiscs_jax.plan import Plan
 from ppiscs_jax.sampling import simulation_grid
 
