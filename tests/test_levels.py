@@ -126,7 +126,10 @@ class Normal:
 def normal_levels(seed):
     """A coarse level, a correction, and a rare one; in all 1.02."""
     plans = [Normal(seed, 1, 0.1, 1), Normal(seed, 0.02, 0.02, 6), Normal(seed, 0, 0.002, 14)]
-    first, second, third = (Level(plan, None, 2 * BATCHES * i) for i, plan in enumerate(plans))
+    nothing = Normal(seed, 0, 0, 0)
+    first, second, third = (
+        Level(plan, nothing if i else None, 2 * BATCHES * i) for i, plan in enumerate(plans)
+    )
     return [first, second.with_waves(1), third.with_waves(1 / 4)]
 
 
@@ -134,10 +137,11 @@ def normal_levels(seed):
 def test_intervals_cover_when_waves_are_shared_out(target):
     """Choosing waves for levels and stopping do not bias the error, over 300 seeds.
 
-    Normal numbers instead of waves, for speed: the targets let pilots be kept, in part kept and
-    thrown away. Coverage is binomial: ± 2.7 % at 68 %, ± 1.3 % at 95 %; three of these are allowed,
-    and the mean squared error may differ from the mean of the squared errors that are reported
-    by four of its own errors, √(2 / 300 + 2 / 15 / 300) = 8.4 %.
+    Normal numbers instead of waves, for speed: the targets let pilots be kept, continued and
+    thrown away. Coverage is binomial: ± 2.7 % at 68 %, ± 1.3 % at 95 %; three of these are allowed.
+    A run ends only when the error that it reports is small enough, so that the
+    reported variance is on average about 12 % too small, as it is with one level; its own
+    error over 300 seeds is √(2 / 300) = 8.2 %. Between 0.87 − 0.25 and 1 + 0.25 is allowed.
     """
     values, errors = [], []
     for seed in range(300):
@@ -156,7 +160,7 @@ def test_intervals_cover_when_waves_are_shared_out(target):
     for level, allowed in ((0.68, 0.081), (0.95, 0.039)):
         covered = np.mean(np.abs(deviation) < student_t.ppf(0.5 + level / 2, 15) * errors)
         assert abs(covered - level) < allowed
-    assert abs(np.mean(deviation**2) / np.mean(errors**2) - 1) < 4 * 0.084
+    assert 0.62 < np.mean(errors**2) / np.mean(deviation**2) < 1.25
 
 
 def test_waves_are_shared_out_at_the_least_cost():
