@@ -40,8 +40,8 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
     return max(angular, lossy)
 
 
-BULK_FRACTION = 0.95
-BULK_MARGIN = 1.1
+BULK_FRACTION = 0.99
+BULK_MARGIN = 1.05
 LEAST_SHARE = 0.4
 
 
