@@ -198,6 +198,6 @@ def test_levels_are_chosen_by_cost():
         numbers.append(len(grids))
         assert fine in grids
         assert all((g.lengths, g.repeats) == (fine.lengths, fine.repeats) for g in grids)
-        assert np.all(np.diff([np.prod(g.shape) for g in grids]) > 0)
+        assert np.all(np.diff([np.prod(g.shape) * g.slices_per_atom for g in grids]) > 0)
         assert len(grids) == 1 or grids[0].slices_per_atom == 1
     assert numbers == [1, 2, 3, 4]
