@@ -86,7 +86,9 @@ LEVEL_SHARE = 0.1
 """Waves that a level usually gets, over those of the next coarser one."""
 
 MOST_LAYERS_PER_SLICE = 2
-"""Atomic layers that a slice of the coarsest grid may hold."""
+LEAST_WIDTH = 1.2
+"""Atomic layers that a slice of the coarsest grid may hold, and outer over inner angle of detectors
+from which on it does: what slices change averages out over wide detectors, not over narrow ones."""
 
 PILOT_ERROR = 0.009
 PILOT_ERROR_THIN = 0.002
@@ -126,7 +128,10 @@ def level_grids(
     a = settings.element_data.lattice_angstrom
     band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
     layers = len(fine.sites)
-    coarse = fine.resampled(band_limit * a, layers if layers <= MOST_LAYERS_PER_SLICE else 1)
+    inner, outer = np.asarray(detectors_mrad).T
+    if layers > MOST_LAYERS_PER_SLICE or np.any(outer < LEAST_WIDTH * inner):
+        layers = 1
+    coarse = fine.resampled(band_limit * a, layers)
     with jax.ensure_compile_time_eval():
         edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))
     middle = fine.resampled(max(band_limit, edge) * a)
@@ -135,7 +140,9 @@ def level_grids(
     usual = min(PILOT_ERROR, PILOT_ERROR_THIN * math.sqrt(n_atoms))
     if usual > PILOT_IS_ENOUGH * relative_error:
         waves += min(waves * (usual / relative_error) ** RATE, max_waves)
-    choices = [[fine], [coarse, fine], [coarse, middle, fine]]
+    choices = [[fine], [coarse, fine]]
+    if layers > 1:
+        choices.append([coarse, middle, fine])
     grids = min(choices, key=lambda grids: _expected_cost(grids, n_atoms, waves))
     if len(grids) > 1 and relative_error < TRUNCATION_ERROR:
         grids.append(fine.resampled(TOP_FACTOR * fine.band_limit))

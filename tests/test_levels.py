@@ -186,8 +186,8 @@ def test_waves_are_shared_out_at_the_least_cost():
 def test_levels_are_chosen_by_cost():
     """One level where waves are few, two for a usual thick curve, more for small errors.
 
-    The coarse grid has one slice a repeat, all are of one supercell, and below 0.1 % the finest
-    lies above the converged grid.
+    The coarse grid has one slice a repeat, but not for narrow detectors; all are of one
+    supercell, and below 0.1 % the finest lies above the converged grid.
     """
     gold = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)
     detectors = np.array([[60.0, 200.0]])
@@ -201,3 +201,5 @@ def test_levels_are_chosen_by_cost():
         assert np.all(np.diff([np.prod(g.shape) * g.slices_per_atom for g in grids]) > 0)
         assert len(grids) == 1 or grids[0].slices_per_atom == 1
     assert numbers == [1, 2, 3, 4]
+    narrow = level_grids(gold, fine, np.array([[100.0, 110.0]]), 200.0, 87, 0.005, 1 << 20)
+    assert [grid.slices_per_atom for grid in narrow] == [2, 2]
