@@ -19,6 +19,7 @@ from ppiscs_jax.sampling import simulation_grid
 COPPER = Settings("Cu", "100", 100.0, 20.0, 60.0, 120.0, 0.1)
 EDGES = np.array([0.0, 40.0, 60.0, 120.0, 200.0])
 N_ATOMS = 3
+RINGS = np.array([0.0, 10.0, 20.0])
 
 
 def watch(kernel):
@@ -31,7 +32,7 @@ def plan_on(band_limit, seed=0, layers_per_slice=1):
     """One small cell of copper with a band limit [1/Å]; 5.4 of them hold 200 mrad."""
     a = COPPER.element_data.lattice_angstrom
     grid = make_grid("100", a, 8.0, cell_angstrom=3.0).resampled(band_limit * a, layers_per_slice)
-    return Plan.of(COPPER, grid, np.array([0.0, 20.0]), EDGES, N_ATOMS, seed)
+    return Plan.of(COPPER, grid, RINGS, EDGES, N_ATOMS, seed)
 
 
 def small_levels(seed=0):
@@ -76,7 +77,7 @@ def test_same_seed_same_numbers(workers):
     np.testing.assert_array_equal(again.batch_means, reference.batch_means)
     batch = 4  # every fourth has waves of the third level
     alone = [level.grow(level.first_batch + batch, 0) for level in small_levels(7)]
-    means = sum(s / level.step for s, level in zip(alone, small_levels(7), strict=True))
+    means = sum(2 * s / level.step for s, level in zip(alone, small_levels(7), strict=True))
     np.testing.assert_allclose(again.batch_means[batch], means[..., :-1], rtol=1e-12, atol=1e-15)
 
 
@@ -133,7 +134,7 @@ def normal_levels(seed):
     return [first, second.with_waves(1), third.with_waves(1 / 4)]
 
 
-@pytest.mark.parametrize("target", [0.012, 0.007, 0.005])
+@pytest.mark.parametrize("target", [0.012, 0.006])
 def test_intervals_cover_when_waves_are_shared_out(target):
     """Choosing waves for levels and stopping do not bias the error, over 300 seeds.
 
