@@ -30,7 +30,7 @@ from ppiscs_jax.dataset.table import load_table
 from ppiscs_jax.dataset.task import task_grid
 from ppiscs_jax.multislice.detectors import angle_bins, bin_intensity, intensity
 from ppiscs_jax.multislice.detectors import collection_angle_mrad as collection_angle
-from ppiscs_jax.multislice.wave import atomic_plane
+from ppiscs_jax.multislice.wave import crystal_slice
 from ppiscs_jax.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,7 +159,7 @@ def parts(size: Size) -> dict[str, Any]:
     def potential(key):
         # A plane serves eight waves.
         planes = jnp.arange(slices * waves // 8)
-        make = partial(atomic_plane, grid, plan.specimen, key)
+        make = partial(crystal_slice, grid, plan.specimen, key)
         return jax.lax.map(lambda i: jnp.sum(make(i)), planes, batch_size=waves // 8)
 
     work = {

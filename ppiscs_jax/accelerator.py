@@ -77,7 +77,7 @@ def _bytes(plan: Plan, chunk: Chunk) -> float:
     The copies that FFTs and products make of the waves are what MEMORY_SHARE leaves room for.
     """
     pixels = 8 * math.prod(plan.grid.shape)
-    stock = plan.n_planes * len(plan.grid.sites) * pixels
+    stock = plan.n_planes * plan.grid.slices_per_atom * pixels
     wave = 8 * pixels + 8 * math.prod(plan.sums_shape[1:])
     return chunk.rounds * chunk.batches * (stock + chunk.waves * wave)
 

@@ -3,9 +3,11 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -49,6 +51,36 @@ class Progress:
     seconds_left: float
 
 
+@dataclass
+class Reporter:
+    """Counts what is finished and tells a progress callback.
+
+    Attributes:
+        target: the relative error asked for.
+        callback: called after every batch; None for nobody.
+        error: largest relative error, NaN until the first round ends.
+        to_do: cost of the work ahead, in any unit.
+    """
+
+    target: float
+    callback: Callable[[Progress], None] | None
+    error: float = np.nan
+    to_do: float = 0.0
+    _waves: int = 0
+    _done: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def finished(self, waves: int, cost: float) -> None:
+        """Some waves are finished, which were so much of the work ahead."""
+        self._waves += waves
+        self._done, self.to_do = self._done + cost, self.to_do - cost
+        if self.callback:
+            # How much work there is becomes known when the first round ends.
+            left = (time.monotonic() - self._started) / self._done * self.to_do
+            left = np.nan if np.isnan(self.error) else left
+            self.callback(Progress(self._waves, self.error, self.target, left))
+
+
 def run_to_error(
     settings: Settings,
     plan: Plan,
@@ -70,27 +102,23 @@ def run_to_error(
     if accelerated is None:
         accelerated = jax.default_backend() != "cpu"
     most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
-    started, finished, error = time.monotonic(), 0, np.nan
+    reporter = Reporter(target, progress)
+
+    def report(batches: int) -> None:
+        reporter.finished(batches * plan.waves_per_round, batches)
 
     def grow(sums: np.ndarray, first_batch: int, rounds: range) -> tuple[ScatteringKernel, float]:
-        nonlocal error
-        to_do = BATCHES * len(rounds)
-
-        def report(batches: int) -> None:
-            nonlocal finished, to_do
-            finished, to_do = finished + batches, to_do - batches
-            if progress:
-                left = (time.monotonic() - started) / finished * to_do if first_batch else np.nan
-                progress(Progress(finished * plan.waves_per_round, error, target, left))
-
         numbers = range(first_batch, first_batch + BATCHES)
+        reporter.to_do += BATCHES * len(rounds)
         if accelerated:
             sums += accelerator.grow(plan, numbers, rounds, report)
         else:
             sums += _grow_in_threads(plan, numbers, rounds, report, workers)
-        kernel = _to_kernel(settings, plan, sums, rounds.stop)
-        error = error_of(kernel)
-        return kernel, error
+        waves = rounds.stop * plan.waves_per_round
+        means = sums / (waves / (len(plan.rings_mrad) - 1))
+        kernel = kernel_of(settings, plan, means, BATCHES * waves)
+        reporter.error = error_of(kernel)
+        return kernel, reporter.error
 
     shape = (BATCHES, *plan.sums_shape)
     kernel, error = grow(np.zeros(shape), 0, range(1))
@@ -106,28 +134,34 @@ def run_to_error(
         done, wanted = rounds, math.ceil(rounds * (error / (AIM * target)) ** RATE)
 
 
+Result = TypeVar("Result")
+
+
+def in_threads(calls: Sequence[Callable[[], Result]], workers: int | None) -> Iterator[Result]:
+    """Results of calls in their order, several computed at a time: as many as there are cores."""
+    pool = ThreadPoolExecutor(workers or _cores())
+    try:
+        yield from pool.map(lambda call: call(), calls)
+    finally:
+        # On an error or Ctrl-C only the calls already running are waited for.
+        pool.shutdown(cancel_futures=True)
+
+
 def _grow_in_threads(
     plan: Plan, batches: range, rounds: range, report: Callable[[int], None], workers: int | None
 ) -> np.ndarray:
     """Sums of the waves of some rounds of all batches, several batches at a time."""
     sums = np.zeros((len(batches), *plan.sums_shape))
-    pool = ThreadPoolExecutor(workers or _cores())
-    try:
-        for round_number in rounds:
-            jobs = [pool.submit(plan.grow, batch, round_number) for batch in batches]
-            for batch, job in enumerate(jobs):
-                sums[batch] += job.result()
-                report(1)
-    finally:
-        # On an error or Ctrl-C only the batches already running are waited for.
-        pool.shutdown(cancel_futures=True)
+    jobs = [(i, batch, number) for number in rounds for i, batch in enumerate(batches)]
+    results = in_threads([partial(plan.grow, batch, r) for _, batch, r in jobs], workers)
+    for (i, *_), added in zip(jobs, results, strict=True):
+        sums[i] += added
+        report(1)
     return sums
 
 
-def _to_kernel(settings: Settings, plan: Plan, sums: np.ndarray, rounds: int) -> ScatteringKernel:
-    """The kernel of so many rounds, from its batches' sums."""
-    waves = rounds * plan.waves_per_round
-    means = sums / (waves / (len(plan.rings_mrad) - 1))
+def kernel_of(settings: Settings, plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:
+    """The kernel with given batch means, shape (batches, rings, n, bins and lost)."""
     return ScatteringKernel(
         settings=settings,
         ring_edges_mrad=plan.rings_mrad,
@@ -136,7 +170,7 @@ def _to_kernel(settings: Settings, plan: Plan, sums: np.ndarray, rounds: int) ->
         lost=means[..., -1].mean(axis=0),
         mistilt_mrad=plan.mistilt_mrad,
         seed=plan.seed,
-        waves=BATCHES * waves,
+        waves=waves,
     )
 
 

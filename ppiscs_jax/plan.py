@@ -1,5 +1,6 @@
 """What one batch of waves is: everything fixed before the first wave."""
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
@@ -34,7 +35,20 @@ def power_of_two_rings(edges: Iterable[float]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a batch needs, fixed before the first wave."""
+    """Everything a batch needs, fixed before the first wave.
+
+    Attributes:
+        grid, specimen: the supercell and what the waves meet on it.
+        wedge_deg: azimuths of the tilts [°].
+        rings_mrad: edges of the rings of tilts [mrad].
+        angle_edges_mrad: edges of the collection-angle bins [mrad].
+        mistilt_mrad: direction of the optical axis in the crystal's frame [mrad].
+        n_atoms: largest thickness [atoms per column].
+        waves_per_round: waves by which a batch grows, a power of two, at least one a ring.
+        n_planes: repeats in the stock that a round's waves share. 0 where the stock would be
+            too large: every wave then makes its own slices.
+        seed: of all random draws.
+    """
 
     grid: CrystalGrid
     specimen: Specimen
@@ -44,6 +58,7 @@ class Plan:
     mistilt_mrad: tuple[float, float]
     n_atoms: int
     waves_per_round: int
+    n_planes: int
     seed: int
 
     @classmethod
@@ -67,8 +82,16 @@ class Plan:
             mistilt_mrad=mistilt_mrad,
             n_atoms=n_atoms,
             waves_per_round=max(WAVES_PER_ROUND, len(rings_mrad) - 1),
+            n_planes=n_atoms if stock_bytes(grid, n_atoms) <= LARGEST_STOCK_BYTES else 0,
             seed=seed,
         )
+
+    def on(self, settings: Settings, grid: CrystalGrid) -> Self:
+        """The same plan on another grid of the same supercell."""
+        specimen = make_specimen(settings, grid)
+        fits = stock_bytes(grid, self.n_atoms) <= LARGEST_STOCK_BYTES
+        n_planes = self.n_atoms if fits else 0
+        return dataclasses.replace(self, grid=grid, specimen=specimen, n_planes=n_planes)
 
     def tilts(self, batch: int, rounds: range) -> tuple[np.ndarray, np.ndarray]:
         """Tilts of a batch's waves [mrad], (rounds, waves, 2), and their rings, (rounds, waves)."""
@@ -91,19 +114,37 @@ class Plan:
         `accelerator.grow` computes the waves of all batches at once.
         """
         tilts, ring = self.tilts(batch, range(round_number, round_number + 1))
-        fractions = scatter_batch(
+        fractions = self._scatter(tilts[0], batch, round_number)
+        sums = np.zeros(self.sums_shape)
+        np.add.at(sums, ring[0], np.asarray(fractions, dtype=float)[: self.waves_per_round])
+        return sums
+
+    def compile(self) -> None:
+        """Compile what `grow` calls, for rounds of any size."""
+        jax.block_until_ready(self._scatter(np.zeros((0, 2)), 0, 0))
+
+    def _scatter(
+        self, tilts: np.ndarray, batch: int, round_number: int
+    ) -> Float[Array, "room n_atoms bins_and_lost"]:
+        """Fractions of the waves of a round; zeros in the room that they leave."""
+        room = np.zeros((self.room, 2), np.float32)
+        room[: len(tilts)] = tilts
+        return scatter_batch(
             self.grid,
             self.specimen,
             round_key(jax.random.key(self.seed), batch, round_number),
-            jnp.asarray(tilts[0]),
+            jnp.asarray(room),
             self.edges_mrad,
             self.axis_mrad,
+            len(tilts),
             n_atoms=self.n_atoms,
             n_planes=self.n_planes,
         )
-        sums = np.zeros(self.sums_shape)
-        np.add.at(sums, ring[0], np.asarray(fractions, dtype=float))
-        return sums
+
+    @property
+    def room(self) -> int:
+        """Waves of a usual round: at least one a ring, and enough to share a stock of slices."""
+        return max(WAVES_PER_ROUND, len(self.rings_mrad) - 1)
 
     @property
     def edges_mrad(self) -> jax.Array:
@@ -116,19 +157,14 @@ class Plan:
         return jnp.asarray(self.mistilt_mrad, jnp.float32) if any(self.mistilt_mrad) else None
 
     @property
-    def n_planes(self) -> int:
-        """Copies of every layer in the stock of displaced planes that a round's waves share.
-
-        0 where the stock would be too large: every wave then makes its own planes.
-        """
-        planes = self.n_atoms * len(self.grid.sites)
-        fits = 8 * planes * math.prod(self.grid.shape) <= LARGEST_STOCK_BYTES
-        return self.n_atoms if fits else 0
-
-    @property
     def sums_shape(self) -> tuple[int, int, int]:
         """Rings, thicknesses, bins and what is lost."""
         return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
+
+
+def stock_bytes(grid: CrystalGrid, n_atoms: int) -> int:
+    """Memory [bytes] of a stock of slices of so many atoms per column."""
+    return 8 * n_atoms * grid.slices_per_atom * math.prod(grid.shape)
 
 
 def round_key(key: PRNGKeyArray, batch: Scalar, round_number: Scalar) -> PRNGKeyArray:

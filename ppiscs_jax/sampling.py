@@ -40,6 +40,32 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
     return max(angular, lossy)
 
 
+BULK_FRACTION = 0.99
+BULK_MARGIN = 1.05
+LEAST_SHARE = 0.4
+
+
+def coarse_band_limit_inv_angstrom(
+    settings: Settings, detectors_mrad: np.ndarray, outer_mrad: float, n_atoms: int
+) -> float:
+    """Band limit k_c [Å⁻¹] that holds most of what detectors collect (`levels`).
+
+    It need not be converged, only cheap and close. With an intensity that falls as θ⁻⁴, an
+    annulus θᵢ–θₑ collects BULK_FRACTION of its electrons below θ_b, and k_c = BULK_MARGIN ·
+    θ_b / λ, at least LEAST_SHARE of the converged band limit. Where bins of a kernel reach
+    beyond the detectors, to `outer_mrad`, k_c holds them too: someone may ask for them.
+    """
+    inner, outer = np.maximum(np.asarray(detectors_mrad, dtype=float), 1.0).T
+    bulk = (BULK_FRACTION * outer**-2 + (1 - BULK_FRACTION) * inner**-2) ** -0.5
+    reach = BULK_MARGIN * float(np.max(bulk))
+    if outer_mrad > np.max(outer) + 1e-9:
+        reach = max(reach, outer_mrad)
+    with jax.ensure_compile_time_eval():
+        wavelength = float(wavelength_angstrom(settings.voltage_kv))
+    least = LEAST_SHARE * band_limit_inv_angstrom(settings, outer_mrad, n_atoms)
+    return max(1e-3 * reach / wavelength, least)
+
+
 def cell_angstrom(smallest_convergence_mrad: float) -> float:
     """Least edge of the supercell [Å]: diffuse scattering is summed on its reciprocal lattice.
 

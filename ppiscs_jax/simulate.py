@@ -8,12 +8,15 @@ tilted plane wave scatters into the detector. Aberrations drop out.
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
+import jax
 import numpy as np
 
+from ppiscs_jax.averaging import run_levels
 from ppiscs_jax.batches import Progress, run_to_error
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
+from ppiscs_jax.levels import level_grids, levels_of
 from ppiscs_jax.plan import Plan, power_of_two_rings
 from ppiscs_jax.sampling import simulation_grid
 from ppiscs_jax.scan import simulate_scan
@@ -84,21 +87,25 @@ def scattering_kernel(
     aperture asked for, is at most `relative_error`. Batches run in threads of their own, in
     float32 and outside of JAX's thread-local contexts.
 
+    On CPUs most waves are computed on a grid too coarse to be converged, and a few, on both grids
+    at once, correct it without bias (`levels`). The waves are shared out for the watched
+    detectors: others can be noisier, as their standard errors say.
+
     Args:
         settings: specimen, voltage, and the default aperture and detector.
         apertures_mrad: convergence semi-angles that will be asked for [mrad]; others between
             two that are at most 6 mrad apart are interpolated. Default: that of the settings.
         angle_edges_mrad: edges of the collection-angle bins [mrad], within 0 … 250. Default:
             every mrad from 0 to 250.
-        detectors_mrad: (inner, outer) [mrad] of the detectors whose error is watched. Default:
-            that of the settings.
+        detectors_mrad: (inner, outer) [mrad] of the detectors whose error is watched: name all
+            that have to reach `relative_error`. Default: that of the settings.
         n_atoms: largest thickness [atoms per column]. Default: 87 for [110], 61 for [100],
             25 nm for [111].
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad]:
             aperture and detector are centred there instead of on the zone axis.
         relative_error: standard error over value to be reached at every thickness.
         max_waves: stop there, with a warning, even if the error is not reached; at least one
-            round of 8 waves a batch is made.
+            round of each level is made: 8 waves a batch on the coarsest.
         seed: seed of every random draw; the same seed gives the same numbers.
         workers: batches computed at once. Default: one per CPU core, one on a GPU.
         progress: called with a `Progress` after every batch.
@@ -136,26 +143,43 @@ def scattering_kernel(
     if problems:
         raise InputError(problems)
 
-    rings = power_of_two_rings(apertures)
-    grid = simulation_grid(settings, angle_edges[-1] + mistilt, n_atoms, apertures[0])
+    n_atoms, rings = int(n_atoms), power_of_two_rings(apertures)
+    outer = angle_edges[-1] + mistilt
+    grid = simulation_grid(settings, outer, n_atoms, apertures[0])
     plan = Plan.of(
         settings,
         grid,
         rings,
         angle_edges,
-        int(n_atoms),
+        n_atoms,
         int(seed),
         (float(axis[0]), float(axis[1])),
     )
-    kernel, error = run_to_error(
-        settings,
-        plan,
-        lambda kernel: largest_relative_error(kernel, apertures, detectors),
-        relative_error,
-        max_waves,
-        workers,
-        progress,
-    )
+    if jax.default_backend() == "cpu":
+
+        def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
+            curves = [kernel.curve(a, i, o) for a in apertures for i, o in detectors]
+            errors = [curve.standard_error for curve in curves]
+            return np.array([curve.ppiscs for curve in curves]), np.array(errors)
+
+        # The optical axis of a mistilted crystal moves the detectors over its grid.
+        grids = level_grids(
+            settings, grid, detectors + mistilt, outer, n_atoms, relative_error, max_waves
+        )
+        plans = [plan if g is grid else plan.on(settings, g) for g in grids]
+        levels = levels_of(plans, spared=angle_edges[-1] <= np.max(detectors))
+        kernel, error = run_levels(
+            settings, levels, watch, relative_error, max_waves, workers, progress
+        )
+    else:
+        kernel, error = run_to_error(
+            settings,
+            plan,
+            lambda kernel: largest_relative_error(kernel, apertures, detectors),
+            relative_error,
+            max_waves,
+            progress=progress,
+        )
     if not error <= relative_error:
         warnings.warn(
             f"relative_error = {error:.2g} after {kernel.waves} waves: {relative_error:g} asked "

@@ -33,6 +33,8 @@ FLOORS = (
     ("plan",),
     ("accelerator",),
     ("batches",),
+    ("levels",),
+    ("averaging",),
     ("simulate", "differentiable", "scan"),
     ("image",),
     ("dataset",),

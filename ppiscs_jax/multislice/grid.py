@@ -1,7 +1,7 @@
 """The numerical grid: a periodic cell, its pixels and its band limit."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -72,10 +72,12 @@ class CrystalGrid(Grid):
     Attributes:
         zone_axis: name of the zone axis.
         repeats: projected unit cells along A and B.
+        layers_per_slice: atomic layers that one slice of the multislice holds.
     """
 
     zone_axis: str
     repeats: tuple[int, int]
+    layers_per_slice: int = 1
 
     @cached_property
     def sites(self) -> np.ndarray:
@@ -85,6 +87,19 @@ class CrystalGrid(Grid):
         layers = np.array(ZONE_AXES[self.zone_axis].layers)
         sites = layers[:, :, None, :] + origins[None, None, :, :]
         return sites.reshape(len(layers), -1, 2) / np.array([mx, my])
+
+    @property
+    def slices_per_atom(self) -> int:
+        """Slices in one repeat of the crystal, which adds one atom to every column."""
+        return len(self.sites) // self.layers_per_slice
+
+    def resampled(self, band_limit: float, layers_per_slice: int = 1) -> "CrystalGrid":
+        """The same supercell with the pixels for a band limit [1 / unit].
+
+        `layers_per_slice` divides the layers of a repeat.
+        """
+        shape = pixels_for(self.lengths, band_limit / self.band_fraction)
+        return replace(self, shape=shape, layers_per_slice=layers_per_slice)
 
 
 LADDER = (22.5, 31.5, 39.5, 48.0, 52.2, 59.6, 66.5, 80.6)
@@ -133,7 +148,14 @@ def make_grid(
     band_limit = band_limit_inv_angstrom * lattice_angstrom
     if ladder:
         band_limit = on_ladder(band_limit)
-    pixels = [2 * band_limit / band_fraction * length for length in lengths]
-    # Lengths with only small prime factors: FFTs of others cost several times more.
-    nx, ny = (2 * scipy.fft.next_fast_len(math.ceil(n / 2)) for n in pixels)
-    return CrystalGrid(lengths, (nx, ny), band_fraction, zone_axis, (mx, my))
+    shape = pixels_for(lengths, band_limit / band_fraction)
+    return CrystalGrid(lengths, shape, band_fraction, zone_axis, (mx, my))
+
+
+def pixels_for(lengths: tuple[float, float], nyquist: float) -> tuple[int, int]:
+    """Pixels of a cell that hold a frequency: even numbers with only small prime factors.
+
+    FFTs of other lengths cost several times more.
+    """
+    nx, ny = (2 * scipy.fft.next_fast_len(math.ceil(nyquist * length)) for length in lengths)
+    return nx, ny

@@ -58,13 +58,14 @@ def make_specimen(
         settings: element, zone axis, voltage, rmsd.
         grid: the cell.
         unit_angstrom: the grid's unit of length [Å]. Default: the lattice constant.
-        slice_angstrom: distance between slices [Å]. Default: that of the atomic planes.
+        slice_angstrom: distance between slices [Å]. Default: that of the grid's slices.
         core_correction: whether to correct what the band limit takes from the nuclei.
     """
     a = settings.element_data.lattice_angstrom
     unit = a if unit_angstrom is None else unit_angstrom
     if slice_angstrom is None:
-        slice_angstrom = settings.zone_axis_data.slice_thickness * a
+        layers = grid.layers_per_slice if isinstance(grid, CrystalGrid) else 1
+        slice_angstrom = layers * settings.zone_axis_data.slice_thickness * a
     return Specimen(
         atom=make_atom(
             settings.element, unit, grid, settings.voltage_kv, core_correction=core_correction
@@ -76,22 +77,27 @@ def make_specimen(
     )
 
 
-def atomic_plane(
+def crystal_slice(
     grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, index: Int[Array, ""]
 ) -> Complex[Array, "nx ny"]:
-    """Transmission function of a displaced plane of layer `index` modulo layers.
+    """Transmission function of slice `index` of a displaced crystal.
 
-    Its displacements are drawn from `index` folded into the key.
+    The displacements of an atomic layer are drawn from its number, counted from the entrance
+    surface, folded into the key: they do not depend on how layers are grouped into slices.
     """
-    sites = jnp.asarray(grid.sites)[index % len(grid.sites)]
-    positions = displace(jax.random.fold_in(key, index), sites, specimen.rmsd)
-    return transmission(grid, specimen.atom, positions)
+    layers = index * grid.layers_per_slice + jnp.arange(grid.layers_per_slice)
+
+    def displaced(layer):
+        sites = jnp.asarray(grid.sites)[layer % len(grid.sites)]
+        return displace(jax.random.fold_in(key, layer), sites, specimen.rmsd)
+
+    return transmission(grid, specimen.atom, jax.vmap(displaced)(layers).reshape(-1, 2))
 
 
 def propagate(
     psi: Complex[Array, "*batch nx ny"],
     free_space: Complex[Array, "nx ny"],
-    n_layers: int,
+    n_slices: int,
     plane_at: Callable[[Any, int], Complex[Array, "nx ny"]],
     repeats: Any,
     detect: Callable[[Complex[Array, "*batch nx ny"]], Any],
@@ -100,10 +106,10 @@ def propagate(
 
     Args:
         psi: incident wave, or several through the same crystal.
-        free_space: propagator between atomic planes.
-        n_layers: atomic planes in one repeat.
-        plane_at: gives the transmission function of a layer of one repeat, from that
-            repeat's entry in `repeats` and the layer's number.
+        free_space: propagator between slices.
+        n_slices: slices in one repeat.
+        plane_at: gives the transmission function of a slice of one repeat, from that
+            repeat's entry in `repeats` and the slice's number.
         repeats: pytree scanned over, one entry per atom a column.
         detect: from the spectrum behind a repeat to what is kept of it.
 
@@ -113,8 +119,8 @@ def propagate(
     """
 
     def add_atom(psi: Complex[Array, "*batch nx ny"], repeat: Any):
-        for layer in range(n_layers):
-            spectrum = jnp.fft.fft2(psi * plane_at(repeat, layer)) * free_space
+        for number in range(n_slices):
+            spectrum = jnp.fft.fft2(psi * plane_at(repeat, number)) * free_space
             psi = jnp.fft.ifft2(spectrum)
         return psi, detect(spectrum)
 
@@ -152,7 +158,7 @@ def transmit(
     return propagate(
         plane_wave(grid, tilt.order),
         free_space,
-        len(grid.sites),
+        grid.slices_per_atom,
         plane_at,
         repeats,
         lambda spectrum: bin_intensity(intensity(grid, spectrum), bins, len(edges_mrad) - 1),
@@ -167,6 +173,7 @@ def scatter_batch(
     tilts_mrad: Float[Array, "waves 2"],
     edges_mrad: Float[Array, " edges"],
     axis_mrad: Float[Array, " 2"] | None = None,
+    n_waves: Int[Array, ""] | int | None = None,
     *,
     n_atoms: int,
     n_planes: int,
@@ -176,30 +183,35 @@ def scatter_batch(
 
     The entry after the last bin is the fraction that left the band (`bin_intensity`).
 
-    The waves share a stock of `n_planes` ≥ `n_atoms` displaced copies of every layer; each
+    The waves share a stock of `n_planes` ≥ `n_atoms` displaced repeats of the crystal; each
     wave stacks its own random selection, without replacement. Each wave alone thus sees
-    independently displaced planes, as if it had been given a crystal of its own, while
-    making the planes is paid for once. Without a stock (`n_planes` = 0) every wave makes its
-    own planes on the way: slower, in little memory.
+    independently displaced repeats, as if it had been given a crystal of its own, while
+    making the slices is paid for once. Without a stock (`n_planes` = 0) every wave makes slices
+    of its own on the way: slower, in little memory.
 
     Args:
         grid: the supercell.
         specimen: what the waves meet on it.
-        key: the batch's random key. Copy i of layer l in the stock is drawn from i · layers + l
+        key: the batch's random key. Layer l of repeat i in the stock is drawn from i · layers + l
             folded into fold_in(key, 0); wave w selects with fold_in(fold_in(key, 1), w).
-            Without a stock, atom i of wave w folds i · layers + l into fold_in(fold_in(key, 1), w).
+            Without a stock, repeat i of wave w folds i · layers + l into
+            fold_in(fold_in(key, 1), w). Nothing depends on the pixels of the grid or on how
+            layers are grouped into slices: with one key, the waves of two grids of one
+            supercell meet the same displaced atoms.
         tilts_mrad: tilts of the waves [mrad].
         edges_mrad: edges of the collection-angle bins [mrad].
         axis_mrad: direction of the optical axis, as in `transmit`.
+        n_waves: how many waves are computed, one after the other; the rest are zeros. One
+            program then serves every number of waves. None computes all.
         n_atoms: largest thickness [atoms per column].
-        n_planes: copies of every layer in the stock, or 0.
+        n_planes: displaced repeats in the stock, or 0.
         batch_size: waves computed at once; None computes them one after the other, which
             is the fastest on a CPU.
     """
-    n_layers = len(grid.sites)
+    n_slices = grid.slices_per_atom
     stock = jax.lax.map(
-        partial(atomic_plane, grid, specimen, jax.random.fold_in(key, 0)),
-        jnp.arange(n_planes * n_layers),
+        partial(crystal_slice, grid, specimen, jax.random.fold_in(key, 0)),
+        jnp.arange(n_planes * n_slices),
         batch_size=batch_size,
     )
 
@@ -207,17 +219,21 @@ def scatter_batch(
         index, tilt_mrad = wave
         wave_key = jax.random.fold_in(jax.random.fold_in(key, 1), index)
         if n_planes:
-            keys = jax.random.split(wave_key, n_layers)
-            order = jax.vmap(lambda k: jax.random.permutation(k, n_planes)[:n_atoms])(keys).T
+            repeats = jax.random.permutation(wave_key, n_planes)[:n_atoms]
         else:
-            order = jnp.broadcast_to(jnp.arange(n_atoms)[:, None], (n_atoms, n_layers))
+            repeats = jnp.arange(n_atoms)
 
-        def plane_at(repeat, layer):
-            number = repeat[layer] * n_layers + layer
-            if n_planes:
-                return stock[number]
-            return atomic_plane(grid, specimen, wave_key, number)
+        def plane_at(repeat, number):
+            index = repeat * n_slices + number
+            return stock[index] if n_planes else crystal_slice(grid, specimen, wave_key, index)
 
-        return transmit(grid, specimen, tilt_mrad, plane_at, order, edges_mrad, axis_mrad)
+        return transmit(grid, specimen, tilt_mrad, plane_at, repeats, edges_mrad, axis_mrad)
 
-    return jax.lax.map(one, (jnp.arange(len(tilts_mrad)), tilts_mrad), batch_size=batch_size)
+    def one_of_the_first(wave):
+        nothing = jnp.zeros((n_atoms, len(edges_mrad)))
+        return jax.lax.cond(wave[0] < n_waves, one, lambda _: nothing, wave)
+
+    waves = jnp.arange(len(tilts_mrad)), tilts_mrad
+    if n_waves is None:
+        return jax.lax.map(one, waves, batch_size=batch_size)
+    return jax.lax.map(one_of_the_first, waves)

@@ -8,9 +8,10 @@ import pytest
 from experiments.aberrations import run as aberrations
 from experiments.common import ROOT, load_config
 from experiments.convergence import run as convergence
+from experiments.levels import run as levels
 from ppiscs_jax import InputError
 
-EXPERIMENTS = {"convergence": convergence, "aberrations": aberrations}
+EXPERIMENTS = {"convergence": convergence, "aberrations": aberrations, "levels": levels}
 
 
 def folder(name):
@@ -70,6 +71,16 @@ def test_aberrations(tmp_path):
     assert all(abs(r["from_tilt_average_sigma"]) < 8 for r in result["values"])
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"spread.csv", "values.csv", "result.json", "aberrations.png"}
+
+
+@pytest.mark.slow
+def test_levels(tmp_path):
+    """Runs on a reduced config; means of several levels and of one agree within 5 errors."""
+    rows = result_of(levels, quick("levels", tmp_path), tmp_path / "out")["rows"]
+    assert all(abs(row["difference_over_error"]) < 5 for row in rows)
+    assert all(row["gain"] > 0 for row in rows)
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"table.csv", "result.json", "levels.png"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

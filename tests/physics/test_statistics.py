@@ -133,22 +133,21 @@ def test_each_wave_alone(batch):
     tilts, _ = sample_tilts((0.0, 45.0), np.array([0.0, 20.0]), (0, 0), 0, 8)
     key, wave = jax.random.key(3), 6
     plane_key, selection_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    keys = jax.random.split(jax.random.fold_in(selection_key, wave), 2)
-    orders = [np.asarray(jax.random.permutation(k, 5)) for k in keys]
+    repeats = np.asarray(jax.random.permutation(jax.random.fold_in(selection_key, wave), 5))
     planes = [
         [
             transmission(
                 grid,
                 specimen.atom,
                 displace(
-                    jax.random.fold_in(plane_key, int(orders[layer][n]) * 2 + layer),
+                    jax.random.fold_in(plane_key, int(repeat) * 2 + layer),
                     jnp.asarray(grid.sites[layer]),
                     specimen.rmsd,
                 ),
             )
             for layer in range(2)
         ]
-        for n in range(5)
+        for repeat in repeats
     ]
     stacked = jnp.array(planes)
     alone = transmit(

@@ -1,0 +1,1 @@
+"""PPISCS against the grid's band limit."""

@@ -1,0 +1,66 @@
+"""What the config of this experiment may say."""
+
+import math
+from itertools import chain
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from experiments.common import Annulus, Illuminated
+from ppiscs_jax.config import Model
+
+
+class Case(Illuminated):
+    """One specimen and illumination.
+
+    Attributes:
+        outer_mrad: largest angle that is kept [mrad].
+        n_atoms: thicknesses that are reported, the last one is simulated [atoms per column].
+        watched_mrad: the detectors for which levels are chosen.
+        detectors_mrad: the detectors that are reported; the coarsest grid should hold them.
+    """
+
+    outer_mrad: PositiveFloat
+    n_atoms: Annotated[list[PositiveInt], Field(min_length=1)]
+    watched_mrad: Annotated[list[Annulus], Field(min_length=1)]
+    detectors_mrad: Annotated[list[Annulus], Field(min_length=1)]
+
+
+class Config(Model):
+    """The whole experiment; see config.toml.
+
+    Attributes:
+        seed: of all random draws.
+        batches: independently scrambled batches.
+        relative_error: error for which levels are chosen.
+        alone_waves: waves of a batch on the converged grid alone.
+        waves: waves of a batch on each level, by the number of levels; below 1 only some batches
+            get any.
+        truncation_waves: waves of a batch on the finest grid and on one with `truncation_factor`
+            times its band limit.
+        truncation_factor: how much finer that grid is.
+        cases: what is simulated.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    batches: Annotated[int, Field(ge=2)]
+    relative_error: Annotated[float, Field(gt=0, lt=1)]
+    alone_waves: PositiveFloat
+    waves: dict[str, list[PositiveFloat]]
+    truncation_waves: PositiveFloat
+    truncation_factor: Annotated[float, Field(gt=1, le=4)]
+    cases: Annotated[list[Case], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        for levels, waves in self.waves.items():
+            if str(len(waves)) != levels:
+                raise ValueError(f"waves.{levels} = {waves}: must be one number a level")
+        for waves in [self.alone_waves, self.truncation_waves, *chain(*self.waves.values())]:
+            if not math.log2(waves).is_integer():
+                raise ValueError(f"waves = {waves}: must be a power of two, for Sobol points")
+        for case in self.cases:
+            for inner, outer in case.detectors_mrad + case.watched_mrad:
+                if not inner < outer <= case.outer_mrad:
+                    raise ValueError(f"cases: {inner:g}–{outer:g} mrad lies beyond outer_mrad")
+        return self
