@@ -195,16 +195,16 @@ def table(
         partner = int(np.argmax(others))
         if found.without_effect[i]:
             verdict = "not identifiable: PPISCS does not depend on it"
-        elif found.at_bound[i]:
-            verdict = _of_bound(problem, name, float(estimates[i]), limits)
-        elif errors[i] > UNCONSTRAINED * prior:
-            verdict = "unconstrained by the data"
-        elif errors[i] > WEAKLY_CONSTRAINED * prior:
-            verdict = "weakly constrained by the data"
-        elif others[partner] > INSEPARABLE:
-            verdict = f"constrained only together with {problem.names[partner]}"
         else:
-            verdict = "identified"
+            reasons = []
+            if errors[i] > WEAKLY_CONSTRAINED * prior:
+                how = "unconstrained" if errors[i] > UNCONSTRAINED * prior else "weakly constrained"
+                reasons.append(f"{how} by the data")
+            elif others[partner] > INSEPARABLE:
+                reasons.append(f"constrained only together with {problem.names[partner]}")
+            if found.at_bound[i]:
+                reasons.append(_of_bound(problem, name, float(estimates[i]), limits))
+            verdict = "; ".join(reasons) or "identified"
         rows[name] = Parameter(
             name=name,
             unit=LIMITS[name][2],

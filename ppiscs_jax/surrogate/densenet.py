@@ -124,8 +124,9 @@ def assembled(
             named |= {f"kernel_{i}": kernel, f"bias_{i}": bias}
         sizes = layers_schema(layers).check(named)
         growth = sizes["growth"]
-        if any(len(kernels[i]) != i * growth for i in range(1, layers)):
-            raise ValueError("layers are not densely connected")
+        for i in range(1, layers):
+            if len(kernels[i]) != i * growth:
+                raise ValueError(f"kernel_{i} has {len(kernels[i])} inputs, not {i * growth}")
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: its layers do not make a densely connected network ({error})"

@@ -25,9 +25,10 @@ def test_fit_microscope(tmp_path):
             assert row["verdict"].startswith("not identifiable")
             assert row["estimate"] == row["start"]
         elif number == "outer_mrad":
-            assert row["verdict"] == "unconstrained by the data"
+            assert row["verdict"].startswith("unconstrained by the data")
         else:
-            assert row["verdict"] == "identified"
+            # The paper's way has bounds alone, and α lies near one.
+            assert row["verdict"] == "identified" or row["at_bound"]
             assert abs(row["off_by_standard_errors"]) < 4
     names = {p.name for p in out.iterdir()}
     assert names == {"estimates.csv", "curves.csv", "result.json", "fit_microscope.png"}

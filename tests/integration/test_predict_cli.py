@@ -99,7 +99,7 @@ def test_many_settings(tmp_path, capsys):
     given.write_text(f"{header}\nAu,110,400,20,60,200,0.085\n")
     code, _, err = run(["predict", "--csv", str(given), "--out", str(out)], capsys)
     assert code == 2
-    assert "voltage_kv: row 0: must be 60 to 300 kV" in err
+    assert "voltage_kv: line 2: must be 60 to 300 kV" in err
 
 
 def test_input_files_that_are_none(tmp_path, capsys):

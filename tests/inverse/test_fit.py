@@ -83,7 +83,7 @@ def test_paper_case():
         assert parameter.estimate == stated
         assert parameter.standard_error == pytest.approx(STD[name] / np.sqrt(3))
         assert name in result.message
-    assert result.parameters["outer_mrad"].verdict == "unconstrained by the data"
+    assert result.parameters["outer_mrad"].verdict.startswith("unconstrained by the data")
     assert result.settings.inner_mrad == result.parameters["inner_mrad"].estimate
 
 
@@ -306,7 +306,7 @@ VALUES = np.linspace(0.01, 1, 10)
             "= 1e-300.* and above 1e-12",
         ),
         ({"ppiscs": VALUES, "dose_per_angstrom2": np.nan}, "dose_per_angstrom2 = nan"),
-        ({"ppiscs": VALUES, "standard_error": 1, "dose_per_angstrom2": 1}, "give one of them"),
+        ({"ppiscs": VALUES, "standard_error": 1, "dose_per_angstrom2": 1}, "is all the noise"),
         ({"ppiscs": VALUES[:3], "n_atoms": [1, 2, 2]}, "n_atoms: 2 more than once"),
         ({"ppiscs": VALUES[:3], "n_atoms": [1, 2]}, "must be one for each of 3 values"),
         ({"ppiscs": VALUES[:3], "n_atoms": [0, 1, 2]}, "must be whole numbers, 1 to 1000"),

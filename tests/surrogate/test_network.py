@@ -123,7 +123,7 @@ def test_wrong_shapes(tmp_path):
     arrays = dict(np.load(path))
     for name, value in (("kernel_2", np.zeros((5, 6))), ("scale", np.ones(8))):
         np.savez(tmp_path / "wrong.npz", **(arrays | {name: value}))
-        with pytest.raises(InputError, match=f"not a file of a network .*{name} has"):
+        with pytest.raises(InputError, match=f"{name} has"):
             load_network(tmp_path / "wrong.npz")
 
 
