@@ -15,9 +15,10 @@ where there are priors. An estimated covariance makes the estimate's squared Mah
 Hotelling's T², whose mean is ν / (ν − k − 1) times k with ν = B − 1; the batches' part of the
 covariance is larger by this factor, so that the mean is k.
 
-Over 400 simulated data sets with errors like those of a kernel (experiments/fit_coverage), the
-mean squared Mahalanobis distance over k was 0.97 ± 0.03 in this way, and 24 with the variances
-alone.
+Over 2500 made-up curves of 16 batches (tests/inverse/test_correlated.py), the mean squared
+Mahalanobis distance over k = 2 was 1.01 ± 0.03 in this way, and 17 with the variances alone. The
+weights are smooth along thickness for a reason: with the batches' own variances as weights it was
+1.3.
 """
 
 from typing import NamedTuple
@@ -140,7 +141,7 @@ def project(
     )
     basis = directions[:, values > NEGLIGIBLE * max(values[0], 1e-300)]
     batches = known((errors.estimated * scale).T)
-    variances = np.sum((errors.estimated * scale) ** 2, axis=0)
+    variances = errors.smooth_variance * scale**2
 
     def covariance_along(vectors: np.ndarray, factor: float) -> tuple[np.ndarray, float]:
         """Covariance along some directions, and its degrees of freedom (Satterthwaite's)."""

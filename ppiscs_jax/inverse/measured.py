@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, is_number, range_problem
@@ -31,12 +31,28 @@ class Errors(NamedTuple):
         modes: of correlated errors whose covariance is known [Å²]: its outer products' sum.
         estimated: modes of correlated errors whose covariance is estimated from few batches [Å²].
         degrees_of_freedom: of that estimate.
+        n_atoms: atoms per column of the values.
     """
 
     variance: Float[np.ndarray, " values"]
     modes: Float[np.ndarray, "modes values"]
     estimated: Float[np.ndarray, "batches values"]
     degrees_of_freedom: float
+    n_atoms: Int[np.ndarray, " values"]
+
+    @property
+    def smooth_variance(self) -> Float[np.ndarray, " values"]:
+        """Variance of each value by the batches, as a power of the number of atoms [Å⁴].
+
+        Weights from the batches' own variances would favour what happens to scatter little, and
+        the errors formed from the same batches would come out too small.
+        """
+        variance = np.sum(self.estimated**2, axis=0)
+        some = variance > 0
+        if np.sum(some) < 2:
+            return variance
+        power, level = np.polyfit(np.log(self.n_atoms[some]), np.log(variance[some]), 1)
+        return np.exp(level + power * np.log(self.n_atoms))
 
     @property
     def total_variance(self) -> Float[np.ndarray, " values"]:
@@ -163,7 +179,7 @@ class Measured:
                 further = further - np.diag(least * size)
             power, vectors = np.linalg.eigh(further)
             modes = np.concatenate([modes, (vectors * np.sqrt(np.maximum(power, 0))).T])
-        return Errors(variance, modes, estimated, self.degrees_of_freedom)
+        return Errors(variance, modes, estimated, self.degrees_of_freedom, there + 1)
 
     @property
     def total_standard_error(self) -> Float[np.ndarray, " n"] | None:

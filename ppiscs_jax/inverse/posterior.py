@@ -304,9 +304,8 @@ def _noise(
         unit = np.sqrt(dose / np.maximum(values[there], 1 / dose))
     elif measured.errors_known:
         errors = measured.errors
-        batches = np.sum(errors.estimated**2, axis=0)
         modes = np.concatenate([errors.modes, modes])
-        variance = errors.variance + batches
+        variance = errors.variance + errors.smooth_variance
         if np.any(variance <= 0):
             # Nothing but modes: a small independent error keeps them from being exact.
             variance = variance + LEAST_SHARE * np.sum(modes**2, axis=0)

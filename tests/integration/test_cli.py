@@ -203,7 +203,7 @@ def test_interrupt_in_the_command(capsys, monkeypatch):
 def test_ctrl_c_leaves_no_file(tmp_path):
     """A real SIGINT in the middle of a long simulation."""
     out = tmp_path / "x.csv"
-    words = arguments({"--atoms": "30", "--error": "0.001%", "--out": str(out)})
+    words = arguments({"--atoms": "5", "--error": "0.001%", "--out": str(out)})
     process = subprocess.Popen(
         [sys.executable, "-c", "from ppiscs_jax.cli.main import main; main()", *words],
         stdout=subprocess.PIPE,
