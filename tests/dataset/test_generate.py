@@ -214,6 +214,7 @@ def test_leftovers_of_a_killed_process(begun, half, tmp_path, finished):
     assert hidden(folder) == set()
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_kernels(tmp_path, finished):
     """A task each, for time. Workers have one thread each, and so may round otherwise."""
     two = small_campaign(elements=["Al"], voltages_kv=[60])

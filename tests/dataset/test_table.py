@@ -98,6 +98,7 @@ def test_between_nodes(table, aperture, above):
     )
 
 
+@pytest.mark.slow
 def test_gradients(table):
     """Against central differences in rmsd, aperture and angle, float32."""
 

@@ -60,6 +60,7 @@ def test_convergence_with_abtem(tmp_path):
     assert abs(row["difference_percent"]) < 0.3
 
 
+@pytest.mark.slow
 def test_aberrations(tmp_path):
     """Spreads are sampling noise: single crystals percents apart, and all near the tilt average.
 

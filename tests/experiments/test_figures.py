@@ -47,6 +47,7 @@ def test_curves_are_described():
     assert sensitivity.nonlinearity(np.array([0.3, 0.6, 0.9])) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_error_probability(tmp_path):
     """P_e falls with the dose and grows with the number of hypotheses, at every angle."""
     given, tables = quick("error_probability", tmp_path), []

@@ -107,6 +107,7 @@ def test_units(tmp_path, capsys, config, measured, unit, factor):
     assert "to Å², or let gain be free" in err
 
 
+@pytest.mark.slow
 def test_the_papers_fit(capsys, config, measured):
     """Absolute differences by Nelder–Mead, within ± std and no prior; bounds override std."""
     given = config("relative_error = 2e-3", 'method = "nelder-mead"\ncost = "absolute"')
@@ -160,6 +161,7 @@ def test_all_problems_at_once(tmp_path, capsys, config, measured):
         assert said in err
 
 
+@pytest.mark.slow
 def test_uncertainty(tmp_path, capsys, config):
     """Standard deviations by seed, near those of first order.
 
