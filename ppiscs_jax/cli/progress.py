@@ -1,5 +1,7 @@
 """What a running simulation or campaign shows on stderr."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,11 +42,48 @@ def show_progress(
     seconds_between_lines: float = SECONDS_BETWEEN_LINES,
 ) -> Iterator[Callable[[State], None]]:
     """A callback that draws a display on a terminal and prints occasional lines elsewhere."""
-    if console.is_terminal:
-        with _display(console, describe) as update:
-            yield update
-    else:
-        yield _lines(console, describe, seconds_between_lines)
+    with _lasting_interrupts() as check:
+
+        def checked(update: Callable[[State], None]) -> Callable[[State], None]:
+            def checked_update(state: State) -> None:
+                check()
+                update(state)
+
+            return checked_update
+
+        if console.is_terminal:
+            with _display(console, describe) as update:
+                yield checked(update)
+        else:
+            yield checked(_lines(console, describe, seconds_between_lines))
+
+
+@contextmanager
+def _lasting_interrupts() -> Iterator[Callable[[], None]]:
+    """A check that raises KeyboardInterrupt where Python has dropped it after Ctrl-C.
+
+    Python drops exceptions that are raised in callbacks of the garbage collector, of which JAX has
+    one.
+    """
+    interrupted = False
+
+    def note(_signal: int, _frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def _lines(

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -6,11 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import ppiscs_jax
 from ppiscs_jax.cli import simulate as command
 from ppiscs_jax.cli.main import main
-from ppiscs_jax.cli.progress import describe
+from ppiscs_jax.cli.progress import describe, show_progress
 from ppiscs_jax.cli.table import with_error
 from ppiscs_jax.dataset.curves import load_curves
 from ppiscs_jax.simulate import Progress
@@ -199,6 +201,19 @@ def test_interrupt_in_the_command(capsys, monkeypatch):
     assert (code, out, err) == (130, "", "error: interrupted\n")
 
 
+def test_an_interrupt_that_python_drops():
+    """As in a callback of the garbage collector: the next progress raises it again."""
+    state = Progress(waves=8, relative_error=0.1, target=0.01, seconds_left=1.0)
+    before = signal.getsignal(signal.SIGINT)
+    with show_progress(Console(stderr=True), describe) as update:
+        update(state)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            update(state)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_ctrl_c_leaves_no_file(tmp_path):
     """A real SIGINT in the middle of a long simulation."""
@@ -212,10 +227,13 @@ def test_ctrl_c_leaves_no_file(tmp_path):
         start_new_session=True,
     )
     assert process.stderr is not None
-    # The first line of progress says that work is under way.
-    assert re.match(r"error .* waves", process.stderr.readline())
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    try:
+        # The first line of progress says that work is under way.
+        assert re.match(r"error .* waves", process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert stdout == ""
     assert stderr.endswith("error: interrupted\n")
