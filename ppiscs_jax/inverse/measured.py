@@ -8,9 +8,7 @@ from jaxtyping import Float, Int
 
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, is_number, range_problem
-
-THICKEST = 1000
-"""Atoms per column that anything can be measured at."""
+from ppiscs_jax.schema import MOST_ATOMS
 
 LEAST_ERROR = 1e-12
 """Smallest standard error, in parts of the largest value: squares of smaller ones overflow, and
@@ -266,8 +264,8 @@ class Measured:
 def _atoms_problems(atoms: np.ndarray, n: int) -> list[str]:
     if atoms.shape != (n,):
         return [f"n_atoms of shape {atoms.shape}: must be one for each of {n} values"]
-    if atoms.dtype.kind not in "iuf" or not np.all(np.isin(atoms, range(1, THICKEST + 1))):
-        return [f"n_atoms = {_listed(atoms)}: must be whole numbers, 1 to {THICKEST}"]
+    if atoms.dtype.kind not in "iuf" or not np.all(np.isin(atoms, range(1, MOST_ATOMS + 1))):
+        return [f"n_atoms = {_listed(atoms)}: must be whole numbers, 1 to {MOST_ATOMS}"]
     unique, counts = np.unique(atoms, return_counts=True)
     if np.any(counts > 1):
         return [f"n_atoms: {_listed(unique[counts > 1])} more than once; average, or choose"]

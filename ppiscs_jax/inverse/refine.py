@@ -51,7 +51,8 @@ def refine(
     each = [problems] * len(measured) if isinstance(problems, Problem) else list(problems)
     modes: dict[int, np.ndarray] = {}
     if not layout.errors_known:
-        modes = {id(p): model_modes(forward, model_error, p) for p in each}
+        distinct = {id(p): p for p in each}
+        modes = {key: model_modes(forward, model_error, p) for key, p in distinct.items()}
     if not any(np.isfinite(m.degrees_of_freedom) for m in measured) and not any(
         m.size for m in modes.values()
     ):
