@@ -60,12 +60,12 @@ def device_memory_bytes() -> int:
     return stats.get("bytes_limit", UNKNOWN_MEMORY_BYTES)
 
 
-def chunk_of(plan: Plan, batches: int, memory_bytes: int) -> Chunk:
-    """The chunk that fills the device, as far as its memory allows."""
+def chunk_of(plan: Plan, batches: int, memory_bytes: int, most_rounds: int = MOST_STEPS) -> Chunk:
+    """The chunk that fills the device, as far as its memory allows, with so many rounds at most."""
     pixels = math.prod(plan.grid.shape)
     waves = batches * plan.waves_per_round
     rounds = 2 ** max(0, round(math.log2(PIXELS_AT_ONCE / (waves * pixels))))
-    chunk = Chunk(min(rounds, MOST_STEPS), batches, plan.waves_per_round)
+    chunk = Chunk(min(rounds, most_rounds), batches, plan.waves_per_round)
     while _bytes(plan, chunk) > MEMORY_SHARE * memory_bytes and math.prod(chunk) > 1:
         chunk = chunk.halved()
     return chunk
@@ -88,6 +88,7 @@ def grow(
     rounds: range,
     report: Callable[[int], None],
     chunk: Chunk | None = None,
+    most_rounds: int = MOST_STEPS,
 ) -> Float[np.ndarray, "batches rings n bins_and_lost"]:
     """Sums of the waves of some rounds of all batches, as the sum of `Plan.grow` over rounds.
 
@@ -98,8 +99,10 @@ def grow(
         batches, rounds: numbers of batches and rounds.
         report: called with the number of batch rounds that were finished, after every call.
         chunk: what to compute side by side. Default: what fills the device.
+        most_rounds: by default so many rounds side by side at most. They are computed even where
+            fewer are asked for.
     """
-    chunk = chunk or chunk_of(plan, len(batches), device_memory_bytes())
+    chunk = chunk or chunk_of(plan, len(batches), device_memory_bytes(), most_rounds)
     sums = np.zeros((len(batches), *plan.sums_shape))
     drawn = [plan.tilts(batch, rounds) for batch in batches]
     tilts, rings = (np.stack(arrays, axis=1) for arrays in zip(*drawn, strict=True))
@@ -129,6 +132,14 @@ def grow(
         done += len(call)
         report(len(batches) * len(call))
     return sums
+
+
+def compile_rounds(plan: Plan, batches: range, most_rounds: int = MOST_STEPS) -> None:
+    """Compile what `grow` calls for so many batches."""
+    chunk = chunk_of(plan, len(batches), device_memory_bytes(), most_rounds)
+    waves = 0, chunk.batches, plan.waves_per_round
+    tilts, rings = np.zeros((*waves, 2), np.float32), np.zeros(waves, int)
+    _call(plan, chunk, batches[: chunk.batches], range(0), tilts, rings)
 
 
 def _call(

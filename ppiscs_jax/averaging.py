@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from ppiscs_jax import accelerator
 from ppiscs_jax.batches import (
     AIM,
     BATCHES,
@@ -19,7 +20,8 @@ from ppiscs_jax.batches import (
     kernel_of,
 )
 from ppiscs_jax.kernel import ScatteringKernel
-from ppiscs_jax.levels import Level
+from ppiscs_jax.levels import ROUNDS_TOGETHER, Level
+from ppiscs_jax.sampling import on_accelerator
 from ppiscs_jax.settings import Settings
 
 CONTINUED = 4
@@ -69,6 +71,7 @@ def run_levels(
     max_waves: int,
     workers: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    accelerated: bool | None = None,
 ) -> tuple[ScatteringKernel, float]:
     """Average over levels until the largest relative standard error is at most `target`.
 
@@ -79,20 +82,26 @@ def run_levels(
     PILOT_IS_ENOUGH of the target. Fine levels, whose waves are dear and few, continue their
     pilots (see CONTINUED).
 
+    `accelerated` says whether a round of all batches is computed in one call, as by
+    `batches.run_to_error`.
+
     Returns:
         The kernel, whose batch means are sums over levels, and its error, which is above the
         target where `max_waves` were not enough.
     """
+    if accelerated is None:
+        accelerated = on_accelerator()
     reporter = Reporter(target, progress)
     averages = [_Average.of(level, 0) for level in levels]
-    # Programs are compiled side by side, each of them once.
-    programs = {
-        (plan.grid.shape, plan.grid.slices_per_atom, plan.n_planes): plan
-        for level in levels
-        for plan in level.plans
-    }
-    list(in_threads([plan.compile for plan in programs.values()], workers))
-    _grow(averages, [1] * len(levels), reporter, workers)
+
+    def grow(rounds: Sequence[int]) -> None:
+        if accelerated:
+            _grow_together(averages, rounds, reporter)
+        else:
+            _grow_in_threads(averages, rounds, reporter, workers)
+
+    _compile(levels, workers, accelerated)
+    grow([1] * len(levels))
     pilot = True
     while True:
         kernel = _kernel(settings, averages)
@@ -117,7 +126,8 @@ def run_levels(
                 else:
                     anew = waves > average.waves or np.max(variances[i]) > enough
                 if anew:
-                    averages[i] = _Average.of(average.level.with_waves(waves), BATCHES)
+                    level = average.level.with_waves(waves, few_programs=accelerated)
+                    averages[i] = _Average.of(level, BATCHES)
             pilot = False
         rounds = [
             max(0, math.ceil(waves / average.level.step - 1e-9) - average.rounds)
@@ -125,7 +135,23 @@ def run_levels(
         ]
         if not any(rounds):
             return kernel, error
-        _grow(averages, rounds, reporter, workers)
+        grow(rounds)
+
+
+def _compile(levels: Sequence[Level], workers: int | None, accelerated: bool) -> None:
+    """Compile the programs of all levels side by side, each of them once."""
+    calls: dict[tuple, Callable[[], None]] = {}
+    for level in levels:
+        for plan in level.plans:
+            program = plan.grid.shape, plan.grid.slices_per_atom, plan.n_planes
+            if accelerated:
+                # In a program for the device every size has its place.
+                batches = range(0, BATCHES, level.every)
+                work = partial(accelerator.compile_rounds, plan, batches, ROUNDS_TOGETHER)
+                calls[*program, plan.waves_per_round, len(batches)] = work
+            else:
+                calls[program] = plan.compile
+    list(in_threads(list(calls.values()), workers))
 
 
 def share_waves(
@@ -184,7 +210,31 @@ def _kernel(settings: Settings, averages: Sequence[_Average]) -> ScatteringKerne
     return kernel_of(settings, averages[-1].level.plan, means, waves)
 
 
-def _grow(
+def _grow_together(averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter) -> None:
+    """Add so many rounds to each average, a round of all batches in one call."""
+    reporter.to_do += sum(
+        more * len(average.batches[:: average.level.every]) * _cost(average.level)
+        for average, more in zip(averages, rounds, strict=True)
+    )
+    for average, more in zip(averages, rounds, strict=True):
+        if more:
+            level, numbers = average.level, range(average.rounds, average.rounds + more)
+
+            def report(batches: int, level: Level = level) -> None:
+                waves = batches * level.plan.waves_per_round
+                reporter.finished(waves, batches * _cost(level))
+
+            batches = average.batches[:: level.every]
+            average.sums[:: level.every] += level.grow_together(batches, numbers, report)
+            average.rounds += more
+
+
+def _cost(level: Level) -> float:
+    """Cost of a round of one batch."""
+    return level.cost(level.plan.waves_per_round)
+
+
+def _grow_in_threads(
     averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter, workers: int | None
 ) -> None:
     """Add so many rounds to each average, several batches at a time."""
@@ -195,7 +245,7 @@ def _grow(
         for more in range(add)
         for i in range(0, BATCHES, average.level.every)
     ]
-    costs = [average.level.cost(average.level.plan.waves_per_round) for average, *_ in jobs]
+    costs = [_cost(average.level) for average, *_ in jobs]
     reporter.to_do += sum(costs)
     calls = [partial(average.level.grow, average.batches[i], r) for average, i, r in jobs]
     sums = in_threads(calls, workers)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-import jax
 import numpy as np
 
 from ppiscs_jax import accelerator
 from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.plan import Plan
+from ppiscs_jax.sampling import on_accelerator
 from ppiscs_jax.settings import Settings
 
 BATCHES = 16
@@ -100,7 +100,7 @@ def run_to_error(
         The kernel and its error, which is above the target where `max_waves` were not enough.
     """
     if accelerated is None:
-        accelerated = jax.default_backend() != "cpu"
+        accelerated = on_accelerator()
     most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
     reporter = Reporter(target, progress)
 

@@ -14,19 +14,24 @@ small. The sum is the value of the finest grid, without bias, whatever the coars
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import jax
 import numpy as np
 
+from ppiscs_jax import accelerator
 from ppiscs_jax.batches import BATCHES, PILOT_IS_ENOUGH, RATE
 from ppiscs_jax.constants import wavelength_angstrom
-from ppiscs_jax.multislice.grid import CrystalGrid
+from ppiscs_jax.multislice.grid import CrystalGrid, on_ladder
 from ppiscs_jax.plan import WAVES_PER_ROUND, Plan
 from ppiscs_jax.sampling import coarse_band_limit_inv_angstrom
 from ppiscs_jax.settings import Settings
+
+ROUNDS_TOGETHER = 1
+"""Rounds of a level that a GPU computes side by side: coarse grids fill it all the same, and a
+curve takes few rounds."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,31 @@ class Level:
         sums = self.plan.grow(batch, round_number)
         return sums if self.coarser is None else sums - self.coarser.grow(batch, round_number)
 
-    def with_waves(self, waves: float) -> Self:
-        """The same level in rounds, and in batches, that suit so many waves of a batch."""
+    def grow_together(
+        self, batches: range, rounds: range, report: Callable[[int], None]
+    ) -> np.ndarray:
+        """Sums of the waves of some rounds of batches, (batches, …), in few calls of the device.
+
+        `report` is called with numbers of batch rounds that were finished.
+        """
+        sums = accelerator.grow(self.plan, batches, rounds, report, most_rounds=ROUNDS_TOGETHER)
+        if self.coarser is None:
+            return sums
+        return sums - accelerator.grow(
+            self.coarser, batches, rounds, lambda _: None, most_rounds=ROUNDS_TOGETHER
+        )
+
+    def with_waves(self, waves: float, *, few_programs: bool = False) -> Self:
+        """The same level in rounds, and in batches, that suit so many waves of a batch.
+
+        `few_programs` is for devices that need a program for every size of rounds: these then have
+        as few waves as possible, or as many as usual.
+        """
         rings = len(self.plan.rings_mrad) - 1
         every = 2 ** max(0, int(math.log2(rings / waves)))
         size = max(rings, min(self.plan.room, 2 ** int(math.log2(waves * every))))
+        if few_programs and size < self.plan.room:
+            size = rings
         plan = dataclasses.replace(self.plan, waves_per_round=size)
         coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=size)
         return dataclasses.replace(self, plan=plan, coarser=coarser, every=every)
@@ -110,11 +135,13 @@ def level_grids(
     n_atoms: int,
     relative_error: float,
     max_waves: int,
+    accelerated: bool = False,
 ) -> list[CrystalGrid]:
     """Grids of rising band limit, for the levels with which an error probably costs the least.
 
     Only the converged one where so few waves are expected that compiling a second program takes
-    longer than the waves that it saves.
+    longer than the waves that it saves. On GPUs grids come from a ladder, and so their programs
+    serve many settings: compiling them does not count.
 
     Args:
         settings: specimen and microscope.
@@ -124,6 +151,7 @@ def level_grids(
         n_atoms: largest thickness [atoms per column].
         relative_error: the error asked for.
         max_waves: the most waves that are computed.
+        accelerated: whether a GPU computes.
     """
     a = settings.element_data.lattice_angstrom
     band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
@@ -131,27 +159,33 @@ def level_grids(
     inner, outer = np.asarray(detectors_mrad).T
     if layers > MOST_LAYERS_PER_SLICE or np.any(outer < LEAST_WIDTH * inner):
         layers = 1
-    coarse = fine.resampled(band_limit * a, layers)
+    rung = on_ladder if accelerated else float
+    coarse = fine.resampled(rung(band_limit * a), layers)
     with jax.ensure_compile_time_eval():
         edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))
-    middle = fine.resampled(max(band_limit, edge) * a)
+    middle = fine.resampled(rung(max(band_limit, edge) * a))
 
     waves = float(BATCHES * WAVES_PER_ROUND)
     usual = min(PILOT_ERROR, PILOT_ERROR_THIN * math.sqrt(n_atoms))
     if usual > PILOT_IS_ENOUGH * relative_error:
         waves += min(waves * (usual / relative_error) ** RATE, max_waves)
-    choices = [[fine], [coarse, fine]]
+    # Grids of a ladder may be one and the same.
+    candidates = [[fine], [coarse, fine]]
     if layers > 1:
-        choices.append([coarse, middle, fine])
-    grids = min(choices, key=lambda grids: _expected_cost(grids, n_atoms, waves))
+        candidates.append([coarse, middle, fine])
+    choices = [list(dict.fromkeys(grids)) for grids in candidates]
+    compile_cost = 0 if accelerated else COMPILE_COST
+    grids = min(choices, key=lambda grids: _expected_cost(grids, n_atoms, waves, compile_cost))
     if len(grids) > 1 and relative_error < TRUNCATION_ERROR:
-        grids.append(fine.resampled(TOP_FACTOR * fine.band_limit))
+        grids.append(fine.resampled(rung(TOP_FACTOR * fine.band_limit)))
     return grids
 
 
-def _expected_cost(grids: Sequence[CrystalGrid], n_atoms: int, waves: float) -> float:
+def _expected_cost(
+    grids: Sequence[CrystalGrid], n_atoms: int, waves: float, compile_cost: float
+) -> float:
     """Cost in pixels · slices of so many waves on the first grid and of what corrects them."""
-    total = COMPILE_COST * len(grids)
+    total = compile_cost * len(grids)
     below = 0.0
     for grid in grids:
         pixels = float(n_atoms * grid.slices_per_atom * math.prod(grid.shape))

@@ -75,6 +75,11 @@ def cell_angstrom(smallest_convergence_mrad: float) -> float:
     return 7.0 * max(1.0, 10.0 / smallest_convergence_mrad)
 
 
+def on_accelerator() -> bool:
+    """Whether a GPU computes: with grids from a ladder, and all batches in one call."""
+    return jax.default_backend() != "cpu"
+
+
 def supercell_grid(
     settings: Settings, band_limit_inv_angstrom: float, cell_angstrom: float
 ) -> CrystalGrid:
@@ -88,7 +93,7 @@ def supercell_grid(
         settings.element_data.lattice_angstrom,
         band_limit_inv_angstrom,
         cell_angstrom=cell_angstrom,
-        ladder=jax.default_backend() != "cpu",
+        ladder=on_accelerator(),
     )
 
 

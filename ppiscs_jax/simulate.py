@@ -8,17 +8,16 @@ tilted plane wave scatters into the detector. Aberrations drop out.
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
-import jax
 import numpy as np
 
 from ppiscs_jax.averaging import run_levels
-from ppiscs_jax.batches import Progress, run_to_error
+from ppiscs_jax.batches import Progress
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
 from ppiscs_jax.levels import level_grids, levels_of
 from ppiscs_jax.plan import Plan, power_of_two_rings
-from ppiscs_jax.sampling import simulation_grid
+from ppiscs_jax.sampling import on_accelerator, simulation_grid
 from ppiscs_jax.scan import simulate_scan
 from ppiscs_jax.settings import RANGES, Settings
 from ppiscs_jax.units import LEAST_RELATIVE_ERROR
@@ -87,8 +86,8 @@ def scattering_kernel(
     aperture asked for, is at most `relative_error`. Batches run in threads of their own, in
     float32 and outside of JAX's thread-local contexts.
 
-    On CPUs most waves are computed on a grid too coarse to be converged, and a few, on both grids
-    at once, correct it without bias (`levels`). The waves are shared out for the watched
+    Most waves are computed on a grid too coarse to be converged, and a few, on both grids at once,
+    correct it without bias (`levels`). The waves are shared out for the watched
     detectors: others can be noisier, as their standard errors say.
 
     Args:
@@ -107,7 +106,7 @@ def scattering_kernel(
         max_waves: stop there, with a warning, even if the error is not reached; at least one
             round of each level is made: 8 waves a batch on the coarsest.
         seed: seed of every random draw; the same seed gives the same numbers.
-        workers: batches computed at once. Default: one per CPU core, one on a GPU.
+        workers: batches computed at once. Default: one per CPU core. A GPU computes all of them.
         progress: called with a `Progress` after every batch.
 
     Returns:
@@ -155,31 +154,31 @@ def scattering_kernel(
         int(seed),
         (float(axis[0]), float(axis[1])),
     )
-    if jax.default_backend() == "cpu":
 
-        def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
-            curves = [kernel.curve(a, i, o) for a in apertures for i, o in detectors]
-            errors = [curve.standard_error for curve in curves]
-            return np.array([curve.ppiscs for curve in curves]), np.array(errors)
+    def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
+        curves = [kernel.curve(a, i, o) for a in apertures for i, o in detectors]
+        errors = [curve.standard_error for curve in curves]
+        return np.array([curve.ppiscs for curve in curves]), np.array(errors)
 
-        # The optical axis of a mistilted crystal moves the detectors over its grid.
-        grids = level_grids(
-            settings, grid, detectors + mistilt, outer, n_atoms, relative_error, max_waves
-        )
-        plans = [plan if g is grid else plan.on(settings, g) for g in grids]
-        levels = levels_of(plans, spared=angle_edges[-1] <= np.max(detectors))
-        kernel, error = run_levels(
-            settings, levels, watch, relative_error, max_waves, workers, progress
-        )
-    else:
-        kernel, error = run_to_error(
-            settings,
-            plan,
-            lambda kernel: largest_relative_error(kernel, apertures, detectors),
-            relative_error,
-            max_waves,
-            progress=progress,
-        )
+    accelerated = on_accelerator()
+    # The optical axis of a mistilted crystal moves the detectors over its grid.
+    grids = level_grids(
+        settings,
+        grid,
+        detectors + mistilt,
+        outer,
+        n_atoms,
+        relative_error,
+        max_waves,
+        accelerated,
+    )
+    plans = [plan if g is grid else plan.on(settings, g) for g in grids]
+    # A GPU would need further programs for fewer batches.
+    spared = angle_edges[-1] <= np.max(detectors) and not accelerated
+    levels = levels_of(plans, spared=spared)
+    kernel, error = run_levels(
+        settings, levels, watch, relative_error, max_waves, workers, progress
+    )
     if not error <= relative_error:
         warnings.warn(
             f"relative_error = {error:.2g} after {kernel.waves} waves: {relative_error:g} asked "

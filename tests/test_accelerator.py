@@ -11,9 +11,11 @@ import pytest
 
 from ppiscs_jax import Settings, accelerator
 from ppiscs_jax.accelerator import Chunk
+from ppiscs_jax.averaging import run_levels
 from ppiscs_jax.batches import run_to_error
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.kernel import largest_relative_error
+from ppiscs_jax.levels import levels_of
 from ppiscs_jax.multislice.grid import LADDER, make_grid, on_ladder
 from ppiscs_jax.plan import Plan
 
@@ -167,3 +169,22 @@ def test_two_devices(expected, tmp_path):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": root}
     subprocess.run([sys.executable, "-c", SCRIPT], check=True, cwd=tmp_path, env=os.environ | flags)
     assert relative_difference(np.load(tmp_path / "sums.npy"), expected) < 1e-5
+
+
+def test_levels_in_few_calls():
+    """Levels of band limit give the same kernel in calls of whole rounds as batch by batch."""
+    fine = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
+    edges = np.arange(0, 201.0, 20)
+    whole = Plan.of(COPPER, fine, np.array([0, 20.0]), edges, 3, 5)
+    plans = [whole.on(COPPER, fine.resampled(0.6 * fine.band_limit)), whole]
+
+    def watch(kernel):
+        curve = kernel.curve(20.0, 60.0, 200.0)
+        return curve.ppiscs, curve.standard_error
+
+    kernels = [
+        run_levels(COPPER, levels_of(plans), watch, 0.01, 1 << 14, accelerated=accelerated)[0]
+        for accelerated in (True, False)
+    ]
+    assert kernels[0].waves == kernels[1].waves > 250
+    np.testing.assert_allclose(kernels[0].batch_means, kernels[1].batch_means, rtol=0, atol=1e-6)

@@ -28,6 +28,7 @@ from ppiscs_jax.dataset.folder import (
 from ppiscs_jax.dataset.kernels import save_kernels
 from ppiscs_jax.dataset.task import noise_over_limit, simulate_task, task_grid
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.sampling import on_accelerator
 
 MOST_COMPILED = 32
 """Grids whose compiled programs a process keeps: each holds on to memory."""
@@ -174,7 +175,7 @@ _compiled: set[Any] = set()
 
 
 def _forget_old_programs(campaign: Campaign, task: Task) -> None:
-    if jax.default_backend() != "cpu":
+    if on_accelerator():
         return  # grids come from a ladder there, and programs are few
     _compiled.add(_grid(campaign, task))
     if len(_compiled) > MOST_COMPILED:

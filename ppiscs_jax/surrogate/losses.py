@@ -5,6 +5,7 @@ and so every loss is independent of how many those are. The authors' published t
 sums instead, and does not weight the constraint; here the paper is followed.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def losses(
     y: Float[Array, "examples n"],
     exists: Bool[Array, "examples n"],
     key: PRNGKeyArray,
-    constrained: bool = True,
+    constrained: float = 1.0,
 ) -> Terms:
     """All loss terms of a batch. For use inside jit.
 
@@ -49,18 +50,21 @@ def losses(
         y: true curves [Å²].
         exists: which thicknesses there are; the others count nowhere.
         key: of the angles at which detectors are split for the constraint.
-        constrained: whether the constraint is wanted, which takes two thirds of the work.
+        constrained: share of the batch, its first examples, that the constraint is averaged over.
+            Its two further curves of an example take as long as that of the other terms each.
     """
-    inputs = [x]
-    if constrained:
-        split = jax.random.uniform(key, x.shape[:1])
-        middle = x[:, INNER_MRAD] + split * (x[:, OUTER_MRAD] - x[:, INNER_MRAD])
-        inputs += [x.at[:, OUTER_MRAD].set(middle), x.at[:, INNER_MRAD].set(middle)]
-    predicted, *parts = jnp.split(network(jnp.concatenate(inputs)), len(inputs))
+    few = math.ceil(constrained * len(x))
+    split = jax.random.uniform(key, x.shape[:1])[:few]
+    whole = x[:few]
+    middle = whole[:, INNER_MRAD] + split * (whole[:, OUTER_MRAD] - whole[:, INNER_MRAD])
+    inner, outer = whole.at[:, OUTER_MRAD].set(middle), whole.at[:, INNER_MRAD].set(middle)
+    predicted, *parts = jnp.split(
+        network(jnp.concatenate([x, inner, outer])), [len(x), len(x) + few]
+    )
     largest = jnp.max(y, axis=1, keepdims=True, where=exists, initial=0)
 
-    def mean(values: Float[Array, "examples n"]) -> Float[Array, ""]:
-        return jnp.mean(jnp.mean(values, axis=1, where=exists))
+    def mean(values: Float[Array, "some n"]) -> Float[Array, ""]:
+        return jnp.mean(jnp.mean(values, axis=1, where=exists[: len(values)]))
 
     logs = [jnp.log(jnp.maximum(v, LEAST_ANGSTROM2)) for v in (y, predicted)]
     error = (predicted - y) / largest
@@ -68,7 +72,7 @@ def losses(
         l1n=mean(jnp.abs(error)),
         l2n=mean(error**2),
         l1log=mean(jnp.abs(logs[1] - logs[0])),
-        constraint=mean(jnp.abs(sum(parts) - y) / largest) if parts else jnp.zeros(()),
+        constraint=(mean(jnp.abs(sum(parts) - y[:few]) / largest[:few]) if few else jnp.zeros(())),
     )
 
 

@@ -1,9 +1,9 @@
 """What a training config may say."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import optax
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ppiscs_jax.config import Model
 from ppiscs_jax.surrogate.densenet import DenseNet
@@ -46,6 +46,8 @@ class Stage(Model):
         decay_epochs: … every so many epochs.
         warmup_steps: in which it rises linearly from 0.
         weights: of the loss terms. A constraint that weighs nothing is not computed.
+        constraint_share: share of every batch that the constraint is averaged over. Its expectation
+            does not depend on it; the network's work is 1 + 2 · constraint_share.
     """
 
     epochs: PositiveFloat
@@ -54,6 +56,7 @@ class Stage(Model):
     decay_epochs: PositiveFloat = 1.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     weights: Weights
+    constraint_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Recipe(Model):
@@ -67,6 +70,9 @@ class Recipe(Model):
         batch_size: examples of a step.
         epoch_steps: steps of an epoch. The paper's: 16 million examples / 256.
         steps_per_call: steps between checks for NaN; one compiled loop.
+        reuse: how often each example is used. More than once, the examples of a call are drawn
+            first, and every step takes a random selection of them: on GPUs drawing takes as long
+            as a step. Divides steps_per_call.
         checkpoint_steps: steps between checkpoints.
         test_examples: examples that the held-out cells are tested with at every checkpoint.
         stages: one after the other.
@@ -79,12 +85,19 @@ class Recipe(Model):
     batch_size: PositiveInt = 256
     epoch_steps: PositiveInt = 62_500
     steps_per_call: PositiveInt = 100
+    reuse: PositiveInt = 1
     checkpoint_steps: PositiveInt = 10_000
     test_examples: PositiveInt = 4096
     stages: Annotated[list[Stage], Field(min_length=1)]
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     epsilon: PositiveFloat = 1e-7
+
+    @model_validator(mode="after")
+    def _reuse_divides(self) -> Self:
+        if self.steps_per_call % self.reuse:
+            raise ValueError(f"reuse = {self.reuse}: must divide steps_per_call")
+        return self
 
     def steps(self, stage: Stage) -> int:
         """Steps of a stage, whole calls."""

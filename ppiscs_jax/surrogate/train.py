@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ppiscs_jax.dataset.sample import room_problem, sample_one_each, split_cells
+from ppiscs_jax.dataset.sample import Examples, room_problem, sample_one_each, split_cells
 from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import LOCK_FILE, append_json, claimed, replacing
@@ -163,42 +163,63 @@ def test(recipe: Recipe, params: Params, table: KernelTable, cells: np.ndarray) 
 
 @partial(jax.jit, static_argnames=("network", "examples"))
 def _test(network, params, table, cells, key, examples) -> Terms:
-    return _terms(network, params, table, cells, key, examples, None)
-
-
-def _terms(network, params, table, cells, key, examples, sharding, constrained=True) -> Terms:
-    """Loss terms of as many new examples."""
     of_examples, of_split = jax.random.split(key)
-    batch = sample_one_each(table, cells, of_examples, examples)
-    if sharding:
-        batch = jax.lax.with_sharding_constraint(batch, sharding)
-    x, y, exists = (part[:, 0] for part in batch)
+    return _terms(network, params, _drawn(table, cells, of_examples, examples), of_split)
+
+
+def _drawn(table, cells, key, examples) -> Examples:
+    """As many new examples, (examples, …)."""
+    return jax.tree.map(lambda part: part[:, 0], sample_one_each(table, cells, key, examples))
+
+
+def _terms(network, params, batch: Examples, key, constrained=1.0) -> Terms:
+    """Loss terms of examples."""
 
     def predicted(inputs):
         return network.apply({"params": params}, inputs)
 
-    return losses(predicted, x, y, exists, of_split, constrained)
+    return losses(predicted, *batch, key, constrained)
 
 
 def _compiled_steps(
     recipe: Recipe, network: DenseNet, optimiser: optax.GradientTransformation, stage: Stage, mesh
 ) -> Callable:
     """A function that makes `steps_per_call` steps: new state, and mean loss terms."""
-    weights, constrained = stage.weights.terms(), stage.weights.constraint > 0
+    weights = stage.weights.terms()
+    constrained = stage.constraint_share if stage.weights.constraint else 0.0
     sharding = NamedSharding(mesh, PartitionSpec("examples"))
 
     @partial(jax.jit, donate_argnums=0)
     def run(state, table, cells, first_step):
         base = jax.random.fold_in(jax.random.key(recipe.seed), 1)
 
-        def loss(params, key):
-            batch = recipe.batch_size, sharding, constrained
-            terms = _terms(network, params, table, cells, key, *batch)
+        def drawn(key):
+            return _drawn(table, cells, key, recipe.batch_size)
+
+        def pooled():
+            """Examples of the whole call, where each serves several steps."""
+            of_pools = jax.random.fold_in(jax.random.key(recipe.seed), 3)
+            of_pool = jax.random.fold_in(of_pools, first_step)
+            of_pool = jax.random.split(of_pool, recipe.steps_per_call // recipe.reuse)
+            return jax.tree.map(jnp.concatenate, jax.lax.map(drawn, of_pool))
+
+        pool = pooled() if recipe.reuse > 1 else None
+
+        def batch_of(key):
+            if pool is None:
+                return drawn(key)
+            chosen = jax.random.randint(key, (recipe.batch_size,), 0, len(pool.x))
+            return jax.tree.map(lambda part: part[chosen], pool)
+
+        def loss(params, batch, key):
+            terms = _terms(network, params, batch, key, constrained)
             return weighted(terms, weights), terms
 
         def one(state, step):
             params, optimiser_state = state
-            slopes, terms = jax.grad(loss, has_aux=True)(params, jax.random.fold_in(base, step))
+            of_examples, of_split = jax.random.split(jax.random.fold_in(base, step))
+            batch = jax.lax.with_sharding_constraint(batch_of(of_examples), sharding)
+            slopes, terms = jax.grad(loss, has_aux=True)(params, batch, of_split)
             updates, optimiser_state = optimiser.update(slopes, optimiser_state)
             return (optax.apply_updates(params, updates), optimiser_state), terms
 
