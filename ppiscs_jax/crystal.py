@@ -4,6 +4,7 @@ The projected cell of a zone axis is orthogonal, A × B, with x along A and y al
 atomic plane is one slice; every column gains one atom in each repeat of the planes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -147,16 +148,21 @@ ZONE_AXES = {
 }
 
 
-def element(symbol: str) -> Element:
-    """The element of that symbol; InputError names the known ones."""
-    if problem := choice_problem("element", symbol, ELEMENTS):
-        raise InputError(problem)
-    return ELEMENTS[symbol]
+def element(name: str | int) -> Element:
+    """The element of a symbol or an atomic number; InputError names the known ones."""
+    symbol = name.strip().capitalize() if isinstance(name, str) else name
+    for known in ELEMENTS.values():
+        # A number of a file can be a float; True is no hydrogen.
+        if symbol == known.symbol or (type(name) is not bool and name == known.atomic_number):
+            return known
+    raise InputError(choice_problem("element", name, ELEMENTS) or f"element = {name}: is unknown")
 
 
-def zone_axis(name: str) -> ZoneAxis:
-    """The zone axis of that name; "001" and "010" mean "100", brackets are accepted."""
-    bare = str(name).strip("[]<> ")
+def zone_axis(name: str | Iterable[int]) -> ZoneAxis:
+    """The zone axis of that name, such as "110", "[1 1 0]" or (1, 1, 0); "001" means "100"."""
+    if not isinstance(name, str) and isinstance(name, Iterable):
+        name = "".join(map(str, name))
+    bare = "".join(c for c in str(name) if c not in "[]<>(), ")
     bare = "100" if bare in ("001", "010") else bare
     bare = "110" if bare in ("011", "101") else bare
     if problem := choice_problem("zone_axis", bare, ZONE_AXES):

@@ -1,6 +1,6 @@
 """PPISCS against thickness with its errors, simulated or predicted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy  # its submodules load when first used
@@ -9,7 +9,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """PPISCS against thickness.
 
@@ -39,6 +39,14 @@ class Curve:
     mistilt_mrad: tuple[float, float] = (0.0, 0.0)
     model: str | None = None
     error_modes: np.ndarray | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Curve):
+            return NotImplemented
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(
+            np.array_equal(a, b) if isinstance(a, np.ndarray) else bool(a == b) for a, b in pairs
+        )
 
     @property
     def covariance(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from ppiscs_jax.crystal import (
     ZONE_AXES,
     Element,
     ZoneAxis,
+    element,
     rmsd_from_temperature,
     zone_axis,
 )
@@ -54,8 +55,8 @@ class Settings:
     A pytree: the numbers are leaves (they may be traced), element and zone axis are static.
 
     Attributes:
-        element: chemical symbol of an fcc element.
-        zone_axis: "100" (or "001"), "110" or "111".
+        element: chemical symbol of an fcc element, or its atomic number.
+        zone_axis: "100" (or "001"), "110" or "111"; also "[1 1 0]" or (1, 1, 0).
         voltage_kv: accelerating voltage [kV].
         convergence_mrad: convergence semi-angle α [mrad].
         inner_mrad, outer_mrad: collection angles θ₀, θₑ of an ideal annular detector [mrad].
@@ -83,12 +84,11 @@ class Settings:
 
     def __post_init__(self, temperature_k: float | None) -> None:
         problems = []
-        if problem := choice_problem("element", self.element, ELEMENTS):
-            problems.append(problem)
-        try:
-            object.__setattr__(self, "zone_axis", zone_axis(self.zone_axis).name)
-        except InputError as error:
-            problems += error.problems
+        for field, name_of in (("element", _symbol), ("zone_axis", _zone)):
+            try:
+                object.__setattr__(self, field, name_of(getattr(self, field)))
+            except InputError as error:
+                problems += error.problems
         if temperature_k is None and self.rmsd_angstrom is None:
             problems.append("rmsd_angstrom: missing; give it [Å], or temperature_k [K]")
         elif temperature_k is not None and self.rmsd_angstrom is not None:
@@ -122,8 +122,8 @@ class Settings:
             if not is_number(value):
                 continue
             numbers[field] = float(value)
-            if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-                # JAX does not differentiate in integers.
+            if not isinstance(value, jax.Array) or not jnp.issubdtype(value.dtype, jnp.floating):
+                # JAX does not differentiate in integers, and knows no decimals.
                 object.__setattr__(self, field, numbers[field])
         inner, outer = numbers.get("inner_mrad"), numbers.get("outer_mrad")
         if inner is not None and outer is not None and inner >= outer:
@@ -147,14 +147,23 @@ class Settings:
         """Projected area of the crystal per atomic column [Å²]; no PPISCS exceeds it."""
         return self.zone_axis_data.column_area * self.element_data.lattice_angstrom**2
 
-    def to_vector(self) -> np.ndarray:
+    def to_vector(self) -> Any:
         """The nine numbers of the published network, in its order and units, shape (9,).
 
         [Z, zone axis (0 = 110, 1 = 100, 2 = 111), E0 keV, C30 mm, C10 Å, α mrad, θ0 mrad,
-        θe mrad, rmsd Å]. Needs concrete values: use it outside jit.
+        θe mrad, rmsd Å]. A NumPy array; inside jit and grad, numbers being traced, a JAX array.
         """
         leading = [self.element_data.atomic_number, self.zone_axis_data.code]
-        return np.array(leading + [float(getattr(self, f)) for f in VECTOR_ORDER[2:]])
+        numbers = self._numbers()
+        if any(isinstance(number, jax.core.Tracer) for number in numbers):
+            return jnp.stack([jnp.asarray(number, jnp.float32) for number in leading + numbers])
+        return np.array(leading + [float(number) for number in numbers])
+
+    def __hash__(self) -> int:
+        return hash((self.element, self.zone_axis, *map(float, self._numbers())))
+
+    def _numbers(self) -> list[Any]:
+        return [getattr(self, field) for field in _LEAVES]
 
     @classmethod
     def from_vector(cls, vector: Sequence[float] | np.ndarray) -> Self:
@@ -174,6 +183,14 @@ class Settings:
             raise InputError(p for p in problems if p)
         numbers = dict(zip(VECTOR_ORDER[2:], x[2:].tolist(), strict=True))
         return cls(element=symbols[x[0]], zone_axis=zones[x[1]], **numbers)
+
+
+def _symbol(name: Any) -> str:
+    return element(name).symbol
+
+
+def _zone(name: Any) -> str:
+    return zone_axis(name).name
 
 
 _LEAVES = VECTOR_ORDER[2:]

@@ -42,6 +42,7 @@ from ppiscs_jax.dataset.sample import C10_ANGSTROM, C30_MM, sample_one_each, spl
 from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.evaluate import evaluate, load_checks
+from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate
 from ppiscs_jax.surrogate.ranges import TrainedRange
 
@@ -121,11 +122,17 @@ def additivity(model: Surrogate, x: np.ndarray, parts: tuple[np.ndarray, np.ndar
 
 
 def aberration_spread(model: Surrogate, x: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Standard deviation over C30 and C10 by the mean, largest over n, by settings."""
+    """Standard deviation over C30 and C10 by the mean, largest over n, by settings.
+
+    Of a network's own output: `NetworkModel.curve` takes both as 0.
+    """
     many = np.repeat(x[:, None], ABERRATIONS, axis=1)
     for index, most in ((3, C30_MM), (4, C10_ANGSTROM)):
         many[..., index] = random.uniform(-most, most, many.shape[:2])
     curves = predict(many, surrogate=model).astype(float)
+    if isinstance(model, NetworkModel):
+        own = model.network.apply({"params": model.params}, many.astype(np.float32))
+        curves = np.where(np.isnan(curves), np.nan, np.asarray(own, float))
     departure = curves - curves[:, :1]
     return np.nanmax(departure.std(axis=1) / curves.mean(axis=1), axis=1)
 

@@ -157,10 +157,16 @@ def draw_figure(found: dict[str, list[list[Outcome]]]) -> Figure:
 
 def run(config: Config, out: Path) -> None:
     """Fit all curves."""
-    simulations = load_or_simulate(config.simulations, out)
+    known = load_surrogate(config.surrogate).trained_range
+    simulations = {
+        index: curve
+        for index, curve in enumerate(load_or_simulate(config.simulations, out))
+        # Some elements are simulated for surrogates to come.
+        if known.holds(curve.settings.to_vector())
+    }
     found: dict[str, list[list[Outcome]]] = {way: [] for way in (INDEPENDENT, WITHOUT, WITH)}
     rows = []
-    for index, curve in enumerate(simulations):
+    for index, curve in simulations.items():
         of_draws = [outcomes(config, curve, index, draw) for draw in range(config.draws)]
         for way, of_curves in found.items():
             of_curves.append([of_draw[way] for of_draw in of_draws])

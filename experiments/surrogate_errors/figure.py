@@ -91,6 +91,8 @@ def draw_case(axes: Axes, at: tuple, predictions, scores, checks: Checks, title:
     n = np.arange(1, checks.ppiscs.shape[-1] + 1)
     axes.plot(n, checks.ppiscs[at], "o", color="0.6", markersize=3, label="simulated")
     for (name, values), colour in zip(predictions.items(), COLOURS, strict=False):
+        if not np.isfinite(scores[name][at]):
+            continue  # outside of what the surrogate was trained on
         label = f"{name}: {scores[name][at]:.1e}"
         axes.plot(n, values[at], color=colour, linewidth=1.2, label=label)
     axes.set_title(

@@ -7,7 +7,6 @@ detectors, differences of two angles, are additive and positive, and aberrations
 """
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import ClassVar
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
+from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.ranges import TrainedRange
 from ppiscs_jax.surrogate.splines import SplineAxis
 from ppiscs_jax.types import Scalar
@@ -26,22 +26,12 @@ Inputs = Float[Array, " 9"]
 EXACT = jax.lax.Precision.HIGHEST
 """GPUs would round products to three digits: detectors are differences of larger numbers."""
 
-NOISE = 2.75e-3
-REFERENCE_WIDTH_MRAD, WIDTH_POWER = 40.0, -0.5
-REFERENCE_APERTURE_MRAD, APERTURE_POWER = 25.0, -0.45
-CURVE_POWER = 0.82
-"""Standard error at the reference, over the curve's maximum; how it goes with the detector's
-width, the aperture, and the curve over its maximum."""
+ERROR = ErrorModel(level=2.75e-3, width_power=-0.5, aperture_power=-0.45, curve_power=0.82)
+"""Adjusted to the simulations of experiments/fresh_check at random voltages and at Table 1's."""
 
 VOLTAGE_GAP = 0.03
 """Relative error in the middle between two voltages, over their logarithms' difference cubed; from
 simulations at 70, 90 and 250 kV (experiments/fresh_check, between_voltages.npz)."""
-
-
-CORRELATION_LENGTH, MODES = 1.3, 8
-"""Errors at thicknesses n and m are correlated like exp(−|ln n − ln m| / CORRELATION_LENGTH), as
-those of 46 simulations are that were not trained on (experiments/fresh_check); of that, the
-smoothest MODES components are kept."""
 
 
 REFERENCE_KV = 120.0
@@ -116,6 +106,9 @@ class AdditiveModel:
 
     gathers: ClassVar[bool] = True
 
+    def __repr__(self) -> str:
+        return f"AdditiveModel({self.trained_range.names()})"
+
     scattered: Float[Array, "groups voltages apertures rmsd angles k"]
     unscattered: Float[Array, "groups voltages rmsd rings n"]
     thickness: Float[Array, "k n"]
@@ -166,17 +159,12 @@ class AdditiveModel:
     def standard_error(self, x: Inputs) -> Float[Array, " n"]:
         """Standard error of `curve` [Å²]: noise of the simulations, and of interpolating them.
 
-        NOISE at the reference's aperture and width, more for less thickness, as the batches of
-        the simulations have it on average; calibrated on simulations that were not trained on.
+        That of `error_model.ErrorModel`, more for less thickness, as the batches of the
+        simulations have it on average; calibrated on simulations that were not trained on.
         Errors at different thicknesses are strongly correlated: see `error_modes`.
         """
         x = jnp.asarray(x)
-        curve = self.curve(x)
-        largest = jnp.max(jnp.where(jnp.isnan(curve), 0, curve))
-        of_width = ((x[7] - x[6]) / REFERENCE_WIDTH_MRAD) ** WIDTH_POWER
-        of_aperture = (x[5] / REFERENCE_APERTURE_MRAD) ** APERTURE_POWER
-        noise = NOISE * of_width * of_aperture * largest * (curve / largest) ** CURVE_POWER
-        return jnp.hypot(noise, self._between_voltages(x[2]) * curve)
+        return ERROR.standard_error(x, self.curve(x), self._between_voltages(x[2]))
 
     @jax.jit
     def error_modes(self, x: Inputs) -> Float[Array, "modes n"]:
@@ -186,8 +174,7 @@ class AdditiveModel:
         sum of their squares that of `standard_error`. Fits add it to the errors of a measured
         curve.
         """
-        error = self.standard_error(x)
-        return jnp.asarray(_correlated_modes(len(error)), error.dtype) * error
+        return error_modes(self.standard_error(x))
 
     @jax.jit
     def covariance(self, x: Inputs) -> Float[Array, "n n"]:
@@ -257,16 +244,6 @@ class AdditiveModel:
         trained = self.trained_range
         inside = trained.holds_specimen(x) & trained.holds_angles(angles_mrad)
         return jnp.where(inside & (atoms <= self.thickest[group]), curves, jnp.nan)
-
-
-@cache
-def _correlated_modes(n: int) -> np.ndarray:
-    """Modes of errors of unit variance at 1, 2, … n atoms, (MODES, n)."""
-    along = np.log(np.arange(1, n + 1))
-    correlation = np.exp(-np.abs(along[:, None] - along) / CORRELATION_LENGTH)
-    power, vectors = np.linalg.eigh(correlation)
-    modes = (vectors * np.sqrt(np.maximum(power, 0)))[:, ::-1][:, :MODES].T
-    return modes / np.sqrt(np.sum(modes**2, axis=0))
 
 
 def trained_range(

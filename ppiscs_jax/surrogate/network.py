@@ -28,11 +28,13 @@ from ppiscs_jax.reading import parse_json
 from ppiscs_jax.schema import MOST_ATOMS, must_fit
 from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled, layers_schema
+from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.published import load_published
 from ppiscs_jax.surrogate.ranges import TrainedRange
 
 FORMAT = "ppiscs-jax network 1"
 PARTS = ("kernel", "bias")
+ABERRATIONS = tuple(VECTOR_ORDER.index(name) for name in ("c30_mm", "c10_angstrom"))
 
 
 @dataclass(frozen=True)
@@ -132,30 +134,70 @@ TABLE_1 = Training(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NetworkModel:
-    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`."""
+    """A network and its weights. A pytree; jit, vmap and grad apply to `curve`.
+
+    Attributes:
+        params, network: weights, and what they are of.
+        training: what it was trained on.
+        error: how far it is off, where that is known.
+    """
 
     gathers: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        size = f"{self.network.layers} layers, growth {self.network.growth}"
+        return f"NetworkModel({size}; {self.trained_range.names()})"
 
     params: Params
     network: DenseNet = field(metadata={"static": True})
     training: Training = field(default=TABLE_1, metadata={"static": True})
+    error: ErrorModel | None = field(default=None, metadata={"static": True})
 
     @jax.jit
     def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
-        """PPISCS [Å²] at 1, 2, … atoms; NaN for what was not trained."""
+        """PPISCS [Å²] at 1, 2, … atoms; NaN for what was not trained.
+
+        C30 and C10 are taken as 0, whatever x says: PPISCS does not depend on them, and what a
+        network has learned of them is part of its error. `network.apply` depends on them.
+        """
         x = jnp.asarray(x)
-        curve = jnp.asarray(self.network.apply({"params": self.params}, x.astype(jnp.float32)))
+        inputs = x.astype(jnp.float32).at[jnp.array(ABERRATIONS)].set(0)
+        curve = jnp.asarray(self.network.apply({"params": self.params}, inputs))
         specimens = jnp.asarray(self.training.specimens)
         same = jnp.all(specimens[:, :2] == x[:2], axis=1)
         exists = jnp.arange(curve.shape[-1]) < jnp.max(jnp.where(same, specimens[:, 2], 0))
         return jnp.where(self.trained_range.holds(x) & exists, curve, jnp.nan)
 
+    @jax.jit
+    def standard_error(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+        """Standard error of `curve` [Å²]; NaN where it is not known, as of published networks.
+
+        Errors at different thicknesses are strongly correlated: see `error_modes`.
+        """
+        curve = self.curve(x)
+        if self.error is None:
+            return jnp.full_like(curve, jnp.nan)
+        return self.error.standard_error(jnp.asarray(x), curve)
+
+    def error_modes(self, x: Float[Array, " 9"]) -> Float[Array, "modes n"]:
+        """What the error of `curve` is made of [Å²], as `AdditiveModel.error_modes`.
+
+        No modes where the error is not known.
+        """
+        if self.error is None:
+            return jnp.zeros((0, self.network.outputs))
+        return error_modes(self.standard_error(x))
+
     @cached_property
     def trained_range(self) -> TrainedRange:
-        """Outside of it, predictions are NaN."""
+        """Outside of it, predictions are NaN. C30 and C10 have no range: they do not count."""
         return TrainedRange(
             specimens=tuple((z, code) for z, code, _ in self.training.specimens),
-            limits={name: (low, high) for name, low, high in self.training.limits},
+            limits={
+                name: (low, high)
+                for name, low, high in self.training.limits
+                if VECTOR_ORDER.index(name) not in ABERRATIONS
+            },
             least_width_mrad=LEAST_WIDTH_MRAD,
             rmsd_angstrom=self.training.rmsd_angstrom,
         )
@@ -172,11 +214,17 @@ def read_network(path: str | Path) -> NetworkModel:
 
 
 def save_network(
-    path: str | Path, network: DenseNet, params: Params, training: Training, about: str
+    path: str | Path,
+    network: DenseNet,
+    params: Params,
+    training: Training,
+    about: str,
+    error: ErrorModel | None = None,
 ) -> None:
     """Write a densely connected swish network to a .npz file, whole or not at all.
 
-    Weights are rounded to half precision; `about` is text that goes with them.
+    Weights are rounded to half precision; `about` is text that goes with them, `error` says how
+    far the network is off, where that is known.
 
     Raises:
         InputError: the network is another one, or the path cannot be written.
@@ -193,6 +241,8 @@ def save_network(
     arrays |= {"shift": np.array(network.shift), "scale": np.array(network.scale)}
     must_fit(layers_schema(len(params)), arrays, "network")
     training.check()
+    if error is not None:
+        arrays["error"] = np.array(json.dumps(dataclasses.asdict(error)))
     save_npz(
         path,
         format=np.array(FORMAT),
@@ -217,4 +267,6 @@ def load_network(path: str | Path) -> NetworkModel:
         )
         network, params = assembled(path, kernels, biases, read["shift"], read["scale"])
         training = Training.from_text(arrays.text("training"))
-    return NetworkModel(jax.tree.map(jnp.asarray, params), network, training)
+        # Files written before errors were known have none.
+        error = ErrorModel.from_text(arrays.text("error")) if "error" in arrays.names else None
+    return NetworkModel(jax.tree.map(jnp.asarray, params), network, training, error)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
 from ppiscs_jax.npz import npz_format
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive
 from ppiscs_jax.surrogate.ranges import TrainedRange
@@ -116,7 +116,7 @@ def predict(
     """PPISCS [Å²] against thickness, predicted.
 
     Args:
-        x: settings, or the nine numbers of `Settings.to_vector`, (…, 9).
+        x: settings, a list of them, or the nine numbers of `Settings.to_vector`, (…, 9).
         surrogate: from `load_surrogate`. Default: the additive one.
         outside: what to do where a row lies outside of what the surrogate was made for: its
             curve is NaN, and there is a warning ("warn"), or all is refused ("raise").
@@ -130,6 +130,8 @@ def predict(
             are not below outer ones; a row is outside and `outside` is "raise".
     """
     model = load_surrogate() if surrogate is None else surrogate
+    if isinstance(x, Settings):
+        x = x.to_vector()
     if isinstance(x, jax.core.Tracer):
         curves = _batch(model, x.reshape(-1, 9))
         return curves.reshape(*x.shape[:-1], curves.shape[-1])
@@ -179,6 +181,8 @@ def as_rows(x: Settings | Any) -> np.ndarray:
     """
     if isinstance(x, Settings):
         return x.to_vector()
+    if isinstance(x, Sequence) and len(x) and all(isinstance(row, Settings) for row in x):
+        return np.stack([row.to_vector() for row in x])
     order = ", ".join(VECTOR_ORDER)
     rows = as_numbers("x", x, (*(None,) * (np.ndim(x) - 1), 9), order)
     flat = rows.reshape(-1, 9)
@@ -217,11 +221,20 @@ def outside_problems(
     if trained.holds_all(rows):
         return []
     names = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
+    alone = len(rows) == 1 and numbers is None
     return [
-        f"{field}: {_named(names[~inside], what)} must be {trained.allowed(field)}"
+        f"{_value(rows[0], field) if alone else f'{field}: {_named(names[~inside], what)}'}"
+        f" must be {trained.allowed(field)}"
         for field, inside in trained.judge(rows)
         if not inside.all()
     ]
+
+
+def _value(row: np.ndarray, field: str) -> str:
+    """`rmsd_angstrom = 0.05 Å:` of one row, or only the field where it is several numbers."""
+    if field not in RANGES:
+        return f"{field}:"
+    return f"{field} = {row[VECTOR_ORDER.index(field)]:.6g} {RANGES[field][2]}:"
 
 
 def _named(rows: np.ndarray, what: str = "row") -> str:

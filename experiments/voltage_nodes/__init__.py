@@ -1,0 +1,1 @@
+"""Leaving one simulated voltage out."""
