@@ -120,6 +120,19 @@ def published_file() -> Path | None:
     return Path(folders[0]) / "coef_scs_fcc.mat" if folders else None
 
 
+def surrogate_of(name: str) -> Surrogate:
+    """A surrogate by name or file.
+
+    Raises:
+        InputError, FileNotFoundError: there is none, or the published network is not installed.
+    """
+    if name != PUBLISHED:
+        return read_surrogate(name)
+    if not (path := published_file()):
+        raise InputError(f"surrogate = {PUBLISHED!r}: needs the package rt_ppiscs")
+    return read_surrogate(str(path))
+
+
 def surrogates_of(names: Sequence[str]) -> dict[str, Surrogate]:
     """Surrogates by name or file; the published network only where it is installed."""
     files = {name: name for name in names}
@@ -159,9 +172,13 @@ def main(
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, default=folder / "config.toml", help="TOML file")
     parser.add_argument("--out", type=Path, default=folder / "result", help="folder for results")
+    if "surrogate" in model.model_fields:
+        parser.add_argument("--surrogate", help="name or file, instead of the config's")
     given = parser.parse_args(arguments)
     try:
         config = load_config(given.config, model)
+        if surrogate := vars(given).get("surrogate"):
+            config = config.model_copy(update={"surrogate": surrogate})
         given.out.mkdir(parents=True, exist_ok=True)
         with lasting_streams():
             run(config, given.out)

@@ -1,3 +1,13 @@
+"""What all tests share."""
+
+import os
+import tempfile
+
+# Before JAX is imported: the processes of the tests, and those that they start, share what they
+# compile.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="ppiscs-jax-tests-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
 import pytest
 
 from ppiscs_jax.dataset.generate import generate

@@ -163,6 +163,7 @@ np.save("sums.npy", accelerator.grow(plan, range(16), range(1, 3), lambda _: Non
 """
 
 
+@pytest.mark.slow
 def test_two_devices(expected, tmp_path):
     """Batches shared out over two devices, in a process of its own: the same numbers."""
     root = str(Path(__file__).parents[1])
@@ -171,6 +172,7 @@ def test_two_devices(expected, tmp_path):
     assert relative_difference(np.load(tmp_path / "sums.npy"), expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_levels_in_few_calls():
     """Levels of band limit give the same kernel in calls of whole rounds as batch by batch."""
     fine = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)

@@ -41,6 +41,7 @@ def small_levels(seed=0):
     return levels_of(plans, spared=True)
 
 
+@pytest.mark.slow
 def test_differences_are_small():
     """Both grids of a difference meet the same tilts and displaced atoms.
 

@@ -21,6 +21,7 @@ from experiments.common import (
     save_csv,
     save_figure,
     save_json,
+    surrogate_of,
     wide_console,
 )
 from experiments.error_probability.figure import draw
@@ -29,7 +30,6 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.inverse.design import error_probability_map
 from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import load_surrogate
 
 Numbers = Annotated[list[float], Field(min_length=1)]
 
@@ -151,7 +151,7 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
 
 def run(config: Config, out: Path) -> None:
     """Predict, print, save."""
-    found = error_probabilities(config, load_surrogate(config.surrogate).curve)
+    found = error_probabilities(config, surrogate_of(config.surrogate).curve)
     angles = config.inner_mrad.values()
     rows = [best_row(field, value, angles, curve) for field, value, curve in found]
     show(config, rows)

@@ -26,6 +26,7 @@ from experiments.common import (
     save_figure,
     save_json,
     show_rows,
+    surrogate_of,
     tidy,
 )
 from experiments.fit_coverage.simulations import Simulations, load_or_simulate
@@ -34,7 +35,6 @@ from ppiscs_jax.curve import Curve
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import NUMBERS, Free, Problem
-from ppiscs_jax.surrogate.predict import load_surrogate
 
 LEVELS = (0.68, 0.95)
 REACH = 5.0
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
 def outcomes(config: Config, curve: Curve, index: int, draw: int) -> dict[str, Outcome]:
     """Fits of one curve with one draw of noise and nominal settings."""
     random = np.random.default_rng((config.seed, index, draw))
-    model = load_surrogate(config.surrogate)
+    model = surrogate_of(config.surrogate)
     names = random.choice(list(config.std), random.integers(*config.free, endpoint=True), False)
     x = curve.settings.to_vector()
     truth = dict(zip(NUMBERS, [*x, 1.0, 0.0], strict=True))
@@ -157,7 +157,7 @@ def draw_figure(found: dict[str, list[list[Outcome]]]) -> Figure:
 
 def run(config: Config, out: Path) -> None:
     """Fit all curves."""
-    known = load_surrogate(config.surrogate).trained_range
+    known = surrogate_of(config.surrogate).trained_range
     simulations = {
         index: curve
         for index, curve in enumerate(load_or_simulate(config.simulations, out))

@@ -24,6 +24,7 @@ from experiments.common import (
     save_csv,
     save_figure,
     save_json,
+    surrogate_of,
     wide_console,
 )
 from experiments.fit_microscope.figure import draw
@@ -36,7 +37,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.result import Fit
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
+from ppiscs_jax.surrogate.predict import predict
 
 METHODS = {"trf": "likelihood", "nelder-mead": "absolute"}
 """Methods with what they minimise: ours, then the paper's."""
@@ -195,7 +196,7 @@ def run(config: Config, out: Path) -> None:
     ]
     if problems:
         raise InputError(problems)
-    model = load_surrogate(config.surrogate)
+    model = surrogate_of(config.surrogate)
     truth, start = (
         curve_at(model, Settings(**stated.model_dump()))
         for stated in (config.truth, config.measured)

@@ -21,13 +21,14 @@ from experiments.common import (
     save_csv,
     save_figure,
     save_json,
+    surrogate_of,
     wide_console,
 )
 from experiments.sensitivity.figure import draw
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
+from ppiscs_jax.surrogate.predict import predict
 
 Numbers = Annotated[list[float], Field(min_length=1)]
 
@@ -153,7 +154,7 @@ def run(config: Config, out: Path) -> None:
     """Predict, print, save."""
     varied = settings_of(config)
     x = np.array([settings.to_vector() for _, settings in varied])
-    curves = predict(x, surrogate=load_surrogate(config.surrogate), outside="raise").astype(float)
+    curves = predict(x, surrogate=surrogate_of(config.surrogate), outside="raise").astype(float)
     curves = curves[:, np.all(np.isfinite(curves), axis=0)]
     if max(config.told_at) > curves.shape[1]:
         raise InputError(f"told_at = {config.told_at}: must be up to {curves.shape[1]} atoms")

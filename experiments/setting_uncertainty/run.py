@@ -23,6 +23,7 @@ from experiments.common import (
     save_csv,
     save_figure,
     save_json,
+    surrogate_of,
     wide_console,
 )
 from experiments.setting_uncertainty.figure import draw
@@ -32,7 +33,7 @@ from ppiscs_jax.inverse.config import FitConfig, Stated
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import Spread, prior_samples, propagate
 from ppiscs_jax.surrogate.additive import AdditiveModel
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
+from ppiscs_jax.surrogate.predict import predict
 
 ALL = "all"
 """Name of what all errors do together."""
@@ -144,7 +145,7 @@ def show(summaries: list[dict[str, Any]]) -> None:
 def run(config: Config, out: Path) -> None:
     """Draw, predict, print, save."""
     problems = problems_of(config)
-    model = load_surrogate(config.surrogate)
+    model = surrogate_of(config.surrogate)
     found = [spreads(config, model, each) for each in problems]
     rows = [row for i, each in enumerate(found) for row in rows_of(i, each)]
     summaries = [summary_of(i, each) for i, each in enumerate(found)]

@@ -159,6 +159,7 @@ def test_the_config_of_the_data_set():
     assert campaign.angle_edges_mrad[-1] == 250
 
 
+@pytest.mark.slow
 def test_a_task_keeps_its_noise_limits():
     """And agrees with a simulation of its own grid and seed, to four combined standard errors.
 

@@ -112,6 +112,7 @@ def test_a_larger_campaign_goes_on(folder, finished):
     assert kernels(folder).items() > kernels(finished).items()
 
 
+@pytest.mark.slow
 def test_a_killed_process(tmp_path, finished):
     """SIGKILL once a first file is there, wherever that hits, also into the lock's holder."""
     config, out = tmp_path / "small.toml", tmp_path / "out"

@@ -32,6 +32,7 @@ def result_of(experiment, config, out):
     return json.loads((out / "result.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_convergence_without_abtem(tmp_path, monkeypatch, capsys):
     """Where abTEM is missing its rows are left out and said so; ours show what they must.
 

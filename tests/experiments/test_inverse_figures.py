@@ -14,6 +14,7 @@ from tests.experiments.test_figures import rows_of
 EXPERIMENTS = {"fit_microscope": fit_microscope, "setting_uncertainty": setting_uncertainty}
 
 
+@pytest.mark.slow
 def test_fit_microscope(tmp_path):
     """α, θ0, rmsd are found within four standard errors, C30 and C10 not made up."""
     out = tmp_path / "out"

@@ -64,7 +64,11 @@ def test_fresh_check(checks, tmp_path):
 def test_surrogate_errors(checks, tmp_path):
     """The surrogate is off by the check's noise: scores far below one percent of the maximum."""
     config = config_of(
-        "surrogate_errors", tmp_path, checks=str(checks / "checks.npz"), surrogates=["additive"], figures_of="additive"
+        "surrogate_errors",
+        tmp_path,
+        checks=str(checks / "checks.npz"),
+        surrogates=["additive"],
+        figures_of="additive",
     )
     out = tmp_path / "out"
     assert surrogate_errors.command(["--config", str(config), "--out", str(out)]) == 0

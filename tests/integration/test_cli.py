@@ -214,6 +214,7 @@ def test_an_interrupt_that_python_drops():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_ctrl_c_leaves_no_file(tmp_path):
     """A real SIGINT in the middle of a long simulation."""

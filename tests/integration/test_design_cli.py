@@ -40,6 +40,7 @@ def run(arguments, capsys):
     return exit_.value.code or 0, *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_table_and_files(tmp_path, capsys):
     """What Python finds, in the table and in both files; two voltages, an angle free."""
     paths = [tmp_path / name for name in ("best.json", "best.csv")]

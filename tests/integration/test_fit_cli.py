@@ -70,6 +70,7 @@ def run(capsys, *arguments):
     return exit_.value.code or 0, *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_fit(tmp_path, capsys, config, measured):
     """The truth within four standard errors; C30 as stated and said to be out of reach."""
     out, plot = tmp_path / "fit.json", tmp_path / "fit.png"

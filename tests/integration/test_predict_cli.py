@@ -53,6 +53,7 @@ def test_table_and_files(tmp_path, capsys):
         assert np.all(curves[0].standard_error > 0)
 
 
+@pytest.mark.slow
 def test_check_is_simulated(tmp_path, capsys):
     """Predicted and simulated side by side, within the errors told: thin, few waves, 5 %."""
     changes = {"--element": "Pt", "--zone": "100", "--voltage": "60"}

@@ -38,6 +38,7 @@ def test_linear_model(method):
     np.testing.assert_array_equal(again.values, samples.values)
 
 
+@pytest.mark.slow
 def test_gain_of_counts():
     """Poisson with a gain alone: it is refitted as Σ counts / Σ expected, of known variance.
 
@@ -53,6 +54,7 @@ def test_gain_of_counts():
     assert np.sqrt(samples.covariance[0, 0]) == pytest.approx(std, rel=4.5 / np.sqrt(2000))
 
 
+@pytest.mark.slow
 def test_beside_laplace():
     """A nearly linear posterior: the same spread of curves, each to 4.5 standard errors.
 

@@ -141,6 +141,7 @@ def test_laplace_warns():
         laplace(folded, Measured(measured.ppiscs), result, KEY)
 
 
+@pytest.mark.slow
 def test_coverage_of_few():
     """200 cases: fractions within 4 √(f (1 − f) / 200), 0.13 and 0.06, of their levels."""
     problem = gaussian({n: STD[n] for n in ("convergence_mrad", "inner_mrad", "rmsd_angstrom")})

@@ -59,6 +59,7 @@ def test_intervals_cover_when_stopping():
         assert abs(covered - level) < allowed
 
 
+@pytest.mark.slow
 def test_planes_on_the_way_are_the_same_physics():
     """Without a stock of planes (what large grids do) the same averages, within 4 errors."""
     grid = simulation_grid(COPPER, 200.0, 4, 20.0)

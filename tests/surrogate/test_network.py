@@ -98,6 +98,7 @@ def test_the_shipped_one():
     assert np.flatnonzero(np.isnan(predict(silver, surrogate=model))).tolist() == [*range(61, 87)]
 
 
+@pytest.mark.slow
 def test_gradients_of_the_shipped_one():
     """Autodiff against central differences, in double precision, for every input but Z and zone."""
     with jax.enable_x64(True):

@@ -10,6 +10,7 @@ from ppiscs_jax.surrogate.published import predict_float64
 from tests.surrogate.test_densenet import X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("densely", [True, False])
 @pytest.mark.parametrize("activation", ["swish", "relu"])
 def test_onnxruntime_agrees(tmp_path, activation, densely):
