@@ -111,7 +111,7 @@ def _on_client(client: Any, work: Work, items: Sequence[Any]) -> Results:
         client.submit(_attempt, work, item, priority=-i, pure=False): item
         for i, item in enumerate(items)
     }
-    for future in distributed.as_completed(list(futures)):
+    for future in distributed.as_completed(list(futures), loop=client.loop):
         if future.cancelled():
             raise ConnectionError("lost the connection to the dask scheduler")
         # An error of dask's own: workers died.
@@ -126,7 +126,7 @@ def _client(resources: Resources) -> Iterator[Any]:
 
     if resources.scheduler is not None:
         try:
-            client = Client(resources.scheduler, timeout="30s")
+            client = Client(resources.scheduler, timeout="30s", set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(f"scheduler = {resources.scheduler!r}: {error}") from error
         with client:
@@ -150,7 +150,7 @@ def _client(resources: Resources) -> Iterator[Any]:
                 dashboard_address=":0",
                 env=ONE_THREAD,
             )
-        with cluster, Client(cluster) as client:
+        with cluster, Client(cluster, set_as_default=False) as client:
             yield client
 
 
