@@ -2,11 +2,12 @@
 
 import argparse
 import csv
+import hashlib
 import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +26,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
 from ppiscs_jax.plots import curves
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import Surrogate, read_surrogate
+from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate, read_surrogate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,8 +52,12 @@ class Illuminated(Model):
         return Settings(**fields, inner_mrad=inner, outer_mrad=outer, **aberrations)
 
 
-def provenance(*further_packages: str) -> dict[str, Any]:
-    """Versions of what made a result, and the commit if there is one."""
+def provenance(*further_packages: str, surrogates: Iterable[str] = ()) -> dict[str, Any]:
+    """Versions of what made a result, and the commit if there is one.
+
+    Of shipped surrogates the checksum of their weights, so that a test can tell whether a committed
+    result is of the weights of today.
+    """
     versions = {"python": platform.python_version()}
     for package in (*PACKAGES, *further_packages):
         try:
@@ -66,7 +71,16 @@ def provenance(*further_packages: str) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "commit": commit,
         "package_changed_since_commit": None if changed is None else bool(changed),
+        "weights_sha256": {
+            name: checksum_of_weights(name) for name in surrogates if name in WEIGHTS
+        },
     }
+
+
+def checksum_of_weights(name: str) -> str:
+    """SHA-256 of a shipped surrogate's file."""
+    file = ROOT / "ppiscs_jax" / "surrogate" / "weights" / WEIGHTS[name]
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _git(*arguments: str) -> str | None:

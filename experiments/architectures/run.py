@@ -218,7 +218,11 @@ def run(config: Config, out: Path) -> None:
         )
     show_rows(rows)
     save_csv(out / "comparison.csv", rows)
-    content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
+    content = {
+        "config": config.model_dump(),
+        "provenance": provenance(surrogates=config.surrogates),
+        "rows": rows,
+    }
     save_json(out / "result.json", content)
     save_figure(out / "architectures.png", draw(rows))
 

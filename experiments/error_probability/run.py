@@ -6,7 +6,8 @@ By a surrogate. Writes error_probability.csv, result.json and error_probability.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,22 +96,33 @@ def error_probabilities(config: Config, forward: Forward) -> list[tuple[str, Any
         InputError: naming all values for which there is no curve.
     """
     angles = config.inner_mrad.values()
-    found: list[tuple[str, Any, np.ndarray]] = []
     problems = []
-    for field, values in config.vary.model_dump().items():
-        for value in values:
-            try:
-                settings, most = specimen(config, field, value)
-                curve = error_probability_map(
-                    forward,
-                    settings,
-                    {"inner_mrad": angles},
-                    config.dose_per_angstrom2,
-                    (config.n_atoms[0], most),
-                )
-            except InputError as error:
-                problems += [f"vary.{field} = {value}: {problem}" for problem in error.problems]
-                continue
+
+    def tried(field: str, value: Any, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except InputError as error:
+            problems.extend(f"vary.{field} = {value}: {problem}" for problem in error.problems)
+
+    varied = [(f, value) for f, values in config.vary.model_dump().items() for value in values]
+    specimens = [tried(*pair, partial(specimen, config, *pair)) for pair in varied]
+    if problems:
+        raise InputError(problems)
+    found: list[tuple[str, Any, np.ndarray]] = []
+    for (field, value), (settings, most) in zip(varied, specimens, strict=True):
+        curve = tried(
+            field,
+            value,
+            partial(
+                error_probability_map,
+                forward,
+                settings,
+                {"inner_mrad": angles},
+                config.dose_per_angstrom2,
+                (config.n_atoms[0], most),
+            ),
+        )
+        if curve is not None:
             dark = angles >= float(settings.convergence_mrad)
             found.append((field, value, np.where(dark, curve, np.nan)))
     if problems:
@@ -173,7 +185,7 @@ def run(config: Config, out: Path) -> None:
         out / "result.json",
         {
             "config": config.model_dump(),
-            "provenance": provenance(),
+            "provenance": provenance(surrogates=[config.surrogate]),
             "best": rows,
         },
     )

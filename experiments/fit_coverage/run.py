@@ -180,7 +180,10 @@ def run(config: Config, out: Path) -> None:
         rows.append(row)
     summaries = [summary(way, of_curves) for way, of_curves in found.items()]
     save_csv(out / "curves.csv", rows)
-    about = {"config": config.model_dump(mode="json"), "provenance": provenance()}
+    about = {
+        "config": config.model_dump(mode="json"),
+        "provenance": provenance(surrogates=[config.surrogate]),
+    }
     save_json(out / "result.json", about | {"summaries": summaries})
     save_figure(out / "fit_coverage.png", draw_figure(found))
     show_rows(summaries)

@@ -231,7 +231,7 @@ def run(config: Config, out: Path) -> None:
         out / "result.json",
         {
             "config": config.model_dump(),
-            "provenance": provenance(),
+            "provenance": provenance(surrogates=[config.surrogate]),
             "estimates": estimates,
             "fits": fits,
             "coverage": covered,

@@ -175,7 +175,7 @@ def run(config: Config, out: Path) -> None:
         out / "result.json",
         {
             "config": config.model_dump(),
-            "provenance": provenance(),
+            "provenance": provenance(surrogates=[config.surrogate]),
             "panels": panels,
             "curves": rows,
         },

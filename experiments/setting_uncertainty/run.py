@@ -153,7 +153,11 @@ def run(config: Config, out: Path) -> None:
     save_csv(out / "std.csv", rows)
     save_json(
         out / "result.json",
-        {"config": config.model_dump(), "provenance": provenance(), "summary": summaries},
+        {
+            "config": config.model_dump(),
+            "provenance": provenance(surrogates=[config.surrogate]),
+            "summary": summaries,
+        },
     )
     save_figure(out / "setting_uncertainty.png", draw(config.model_dump(), rows))
 

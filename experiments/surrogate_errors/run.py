@@ -128,7 +128,11 @@ def run(config: Config, out: Path) -> None:
     ]
     show_rows(rows)
     save_csv(out / "scores.csv", rows)
-    content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
+    content = {
+        "config": config.model_dump(),
+        "provenance": provenance(surrogates=config.surrogates),
+        "rows": rows,
+    }
     save_json(out / "result.json", content | {"checks": json.loads(checks.about)})
     shown, wide = scores[config.figures_of], checks.wide(config.least_width_mrad)
     save_figure(out / "errors.png", draw_surrogates(predictions, scores, checks, wide, config.bins))
