@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,39 @@ class Progress:
     relative_error: float
     target: float
     seconds_left: float
+
+    def __str__(self) -> str:
+        """One line: error now and wanted [%], waves, time left [s]."""
+        known = math.isfinite(self.relative_error)
+        now = f"{self.relative_error:.2%}" if known else "not known yet"
+        line = f"error {now} (target {self.target:.2%}), {self.waves} waves"
+        if math.isfinite(self.seconds_left):
+            line += f", about {self.seconds_left:.0f} s left"
+        return line
+
+
+Callback = Callable[[Progress], None] | bool | None
+"""What is told of the progress: a function; True for lines on stderr; None or False for nobody."""
+
+SECONDS_BETWEEN_LINES = 5.0
+"""How often a line of progress is printed."""
+
+
+def callback_of(progress: Callback) -> Callable[[Progress], None] | None:
+    """The function to be called, or None."""
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return None
+    printed = time.monotonic()
+
+    def print_line(state: Progress) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            print(state, file=sys.stderr, flush=True)
+
+    return print_line
 
 
 @dataclass

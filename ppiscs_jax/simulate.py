@@ -6,12 +6,12 @@ tilted plane wave scatters into the detector. Aberrations drop out.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ppiscs_jax.averaging import run_levels
-from ppiscs_jax.batches import Progress
+from ppiscs_jax.batches import Callback, Progress, callback_of
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
@@ -23,6 +23,9 @@ from ppiscs_jax.settings import RANGES, Settings
 from ppiscs_jax.units import LEAST_RELATIVE_ERROR
 
 __all__ = ["Progress", "largest_relative_error", "scattering_kernel", "simulate", "simulate_scan"]
+
+MAX_WAVES = 1 << 20
+"""Waves after which simulations stop by default."""
 
 
 def _problems(
@@ -74,10 +77,10 @@ def scattering_kernel(
     n_atoms: int | None = None,
     mistilt_mrad: tuple[float, float] = (0.0, 0.0),
     relative_error: float = 0.005,
-    max_waves: int = 1 << 20,
+    max_waves: int = MAX_WAVES,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callback = None,
 ) -> ScatteringKernel:
     """Simulate once for every aperture, detector and radial sensitivity.
 
@@ -107,7 +110,8 @@ def scattering_kernel(
             round of each level is made: 8 waves a batch on the coarsest.
         seed: seed of every random draw; the same seed gives the same numbers.
         workers: batches computed at once. Default: one per CPU core. A GPU computes all of them.
-        progress: called with a `Progress` after every batch.
+        progress: called with a `Progress` after every batch; True prints a line every few
+            seconds.
 
     Returns:
         A ScatteringKernel with the means of every batch.
@@ -177,7 +181,7 @@ def scattering_kernel(
     spared = angle_edges[-1] <= np.max(detectors) and not accelerated
     levels = levels_of(plans, spared=spared)
     kernel, error = run_levels(
-        settings, levels, watch, relative_error, max_waves, workers, progress
+        settings, levels, watch, relative_error, max_waves, workers, callback_of(progress)
     )
     if not error <= relative_error:
         warnings.warn(
@@ -195,9 +199,9 @@ def simulate(
     *,
     n_atoms: int | None = None,
     mistilt_mrad: tuple[float, float] = (0.0, 0.0),
-    max_waves: int = 1 << 20,
+    max_waves: int = MAX_WAVES,
     workers: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callback = None,
 ) -> Curve:
     """PPISCS against thickness, converged, to a given relative standard error at every n.
 
@@ -209,7 +213,8 @@ def simulate(
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
         max_waves: stop there even if the error is not reached.
         workers: batches computed at once.
-        progress: called with a `Progress` after every batch.
+        progress: called with a `Progress` after every batch; True prints a line every few
+            seconds.
 
     Returns:
         A Curve: ppiscs (n,) [Å²], standard_error (n,) [Å²], n_atoms, settings, seed, waves.

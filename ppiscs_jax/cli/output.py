@@ -25,9 +25,9 @@ READER_HAS_LEFT = (errno.EPIPE, errno.EINVAL)
 """Errors of pipes that are no longer read from, as in `ppiscs … | head`: EINVAL on Windows."""
 
 
-def new_console(stderr: bool = False) -> Console:
+def new_console(stderr: bool = False, quiet: bool = False) -> Console:
     """A console that prints text as it is: brackets, colons and numbers have no meaning in it."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 def save_then_show(

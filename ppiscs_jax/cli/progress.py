@@ -12,10 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressDisplay
 
-from ppiscs_jax.simulate import Progress
-
-SECONDS_BETWEEN_LINES = 5.0
-"""How often a line is printed where there is no terminal to draw on."""
+from ppiscs_jax.batches import SECONDS_BETWEEN_LINES
 
 
 class _State(Protocol):
@@ -24,15 +21,6 @@ class _State(Protocol):
 
 
 State = TypeVar("State", bound=_State)
-
-
-def describe(state: Progress) -> str:
-    """One line: error now and wanted [%], waves, time left [s]."""
-    now = f"{state.relative_error:.2%}" if isfinite(state.relative_error) else "not known yet"
-    line = f"error {now} (target {state.target:.2%}), {state.waves} waves"
-    if isfinite(state.seconds_left):
-        line += f", about {state.seconds_left:.0f} s left"
-    return line
 
 
 @contextmanager

@@ -23,11 +23,11 @@ from ppiscs_jax.cli.options import (
     write_curves,
 )
 from ppiscs_jax.cli.output import new_console
-from ppiscs_jax.cli.progress import describe, show_progress
+from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import scattering_kernel
+from ppiscs_jax.simulate import MAX_WAVES, scattering_kernel
 from ppiscs_jax.units import parse_fraction
 
 
@@ -52,6 +52,22 @@ def simulate(
         typer.Option(metavar="PERCENT", help="Relative standard error wanted at every thickness."),
     ] = "0.5%",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of every random draw.")] = 0,
+    mistilt: Annotated[
+        tuple[float, float],
+        typer.Option(
+            metavar="MRAD MRAD",
+            help="Direction of the optical axis in the crystal's frame, x and y.",
+        ),
+    ] = (0.0, 0.0),
+    max_waves: Annotated[
+        int,
+        typer.Option(metavar="N", help="Stop there, even if the error is not reached."),
+    ] = MAX_WAVES,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Batches computed at once. Default: one per core."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     c30: C30 = 0.0,
     c10: C10 = 0.0,
     out: Out = None,
@@ -76,7 +92,16 @@ def simulate(
         c30_mm=c30,
         c10_angstrom=c10,
     )
-    kernel = simulated(settings, relative_error=relative_error, n_atoms=atoms, seed=seed)
+    kernel = simulated(
+        settings,
+        quiet,
+        relative_error=relative_error,
+        n_atoms=atoms,
+        mistilt_mrad=mistilt,
+        max_waves=max_waves,
+        seed=seed,
+        workers=workers,
+    )
     curves = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
     write_curves(curves, outputs, plot)
     reached = largest_relative_error(kernel, [settings[0].convergence_mrad], _angles(settings))
@@ -88,10 +113,12 @@ def simulate(
         )
 
 
-def simulated(settings: Sequence[Settings], **options: Any) -> ScatteringKernel:
-    """One simulation for settings that differ in their detectors, with progress."""
+def simulated(
+    settings: Sequence[Settings], quiet: bool = False, **options: Any
+) -> ScatteringKernel:
+    """One simulation for settings that differ in their detectors, with progress unless `quiet`."""
     angles = _angles(settings)
-    with show_progress(new_console(stderr=True), describe) as progress:
+    with show_progress(new_console(stderr=True, quiet=quiet), str) as progress:
         return scattering_kernel(
             settings[0],
             angle_edges_mrad=sorted({angle for pair in angles for angle in pair}),

@@ -50,9 +50,10 @@ def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Cur
 
 
 def _caption(curve: Curve) -> tuple[str, str]:
-    s = curve.settings
+    s, (x, y) = curve.settings, curve.mistilt_mrad
+    mistilt = f", mistilt ({x:g}, {y:g}) mrad" if x or y else ""
     return (
         f"{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:g} mrad, "
-        f"rmsd {s.rmsd_angstrom:.4g} Å, C30 {s.c30_mm:g} mm, C10 {s.c10_angstrom:g} Å",
+        f"rmsd {s.rmsd_angstrom:.4g} Å, C30 {s.c30_mm:g} mm, C10 {s.c10_angstrom:g} Å{mistilt}",
         f"{curve.made_by}; s.e.: one standard error",
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 import ppiscs_jax
 from ppiscs_jax.cli import simulate as command
 from ppiscs_jax.cli.main import main
-from ppiscs_jax.cli.progress import describe, show_progress
+from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.cli.table import with_error
 from ppiscs_jax.dataset.curves import load_curves
 from ppiscs_jax.simulate import Progress
@@ -205,7 +205,7 @@ def test_an_interrupt_that_python_drops():
     """As in a callback of the garbage collector: the next progress raises it again."""
     state = Progress(waves=8, relative_error=0.1, target=0.01, seconds_left=1.0)
     before = signal.getsignal(signal.SIGINT)
-    with show_progress(Console(stderr=True), describe) as update:
+    with show_progress(Console(stderr=True), str) as update:
         update(state)
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -259,9 +259,20 @@ def test_errors_have_two_digits(value, error, shown):
 
 
 def test_progress_line():
-    assert describe(Progress(64, float("nan"), 0.005, float("nan"))) == (
+    assert str(Progress(64, float("nan"), 0.005, float("nan"))) == (
         "error not known yet (target 0.50%), 64 waves"
     )
-    assert describe(Progress(640, 0.0123, 0.005, 41.6)) == (
+    assert str(Progress(640, 0.0123, 0.005, 41.6)) == (
         "error 1.23% (target 0.50%), 640 waves, about 42 s left"
     )
+
+
+@pytest.mark.slow
+def test_options_of_the_simulation(capsys):
+    """Mistilt, a cap on waves, workers and silence: Python's options, by name."""
+    given = "simulate --element Au --zone 110 --voltage 300 --convergence 20 --detector 60 200"
+    given += " --rmsd 0.085 --atoms 2 --error 5% --mistilt 5 -3 --max-waves 256 --workers 1 --quiet"
+    assert main(given.split()) == 0
+    said = capsys.readouterr()
+    assert "mistilt (5, -3) mrad" in said.out
+    assert said.err == ""
