@@ -9,6 +9,7 @@ import typer
 
 import ppiscs_jax
 from ppiscs_jax.cli import dataset, experiment
+from ppiscs_jax.cli.compilation_cache import use_compilation_cache
 from ppiscs_jax.cli.design import DesignCommand, design
 from ppiscs_jax.cli.evaluate import evaluate
 from ppiscs_jax.cli.fit import fit, uncertainty
@@ -64,6 +65,7 @@ def _common(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 output failed, 2 bad input, 130 interrupted."""
+    use_compilation_cache()
     with lasting_streams() as stdout:
         code = _run(arguments)
         if problem := stdout.problem:

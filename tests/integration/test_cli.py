@@ -272,7 +272,9 @@ def test_options_of_the_simulation(capsys):
     """Mistilt, a cap on waves, workers and silence: Python's options, by name."""
     given = "simulate --element Au --zone 110 --voltage 300 --convergence 20 --detector 60 200"
     given += " --rmsd 0.085 --atoms 2 --error 5% --mistilt 5 -3 --max-waves 256 --workers 1 --quiet"
-    assert main(given.split()) == 0
+    with pytest.raises(SystemExit) as end:
+        main(given.split())
+    assert end.value.code == 0
     said = capsys.readouterr()
     assert "mistilt (5, -3) mrad" in said.out
     assert said.err == ""
