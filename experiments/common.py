@@ -26,7 +26,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
 from ppiscs_jax.plots import curves
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate, read_surrogate
+from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate, load_surrogate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,10 +141,10 @@ def surrogate_of(name: str) -> Surrogate:
         InputError, FileNotFoundError: there is none, or the published network is not installed.
     """
     if name != PUBLISHED:
-        return read_surrogate(name)
+        return load_surrogate(name)
     if not (path := published_file()):
         raise InputError(f"surrogate = {PUBLISHED!r}: needs the package rt_ppiscs")
-    return read_surrogate(str(path))
+    return load_surrogate(str(path))
 
 
 def surrogates_of(names: Sequence[str]) -> dict[str, Surrogate]:
@@ -156,7 +156,7 @@ def surrogates_of(names: Sequence[str]) -> dict[str, Surrogate]:
         else:
             print(f"{PUBLISHED}: left out, rt_ppiscs is not installed", file=sys.stderr)
             del files[PUBLISHED]
-    return {Path(name).stem: read_surrogate(file) for name, file in files.items()}
+    return {Path(name).stem: load_surrogate(file) for name, file in files.items()}
 
 
 def show_rows(rows: Sequence[dict[str, Any]]) -> None:

@@ -1,6 +1,12 @@
-"""ADF-STEM scattering cross-sections (PPISCS) of fcc crystals: simulate, predict, fit."""
+"""ADF-STEM scattering cross-sections (PPISCS) of fcc crystals: simulate, predict, fit.
 
+Every public name can be imported from here. Names beyond simulation and prediction are loaded when
+they are first used, so that importing the package is fast.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError
@@ -9,21 +15,97 @@ from ppiscs_jax.kernel import ScatteringKernel
 from ppiscs_jax.scan import Scan, simulate_scan
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulate import Progress, scattering_kernel, simulate
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
+from ppiscs_jax.surrogate.predict import load_surrogate, predict, predict_curve
+
+if TYPE_CHECKING:
+    from ppiscs_jax.dataset.curves import load_curves, save_curves
+    from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
+    from ppiscs_jax.dataset.library import Library, load_library, save_library
+    from ppiscs_jax.inverse.batch import fit_batch
+    from ppiscs_jax.inverse.bootstrap import bootstrap
+    from ppiscs_jax.inverse.coverage import coverage
+    from ppiscs_jax.inverse.design import best_design, error_probability_map
+    from ppiscs_jax.inverse.error_probability import error_probability
+    from ppiscs_jax.inverse.fit import fit
+    from ppiscs_jax.inverse.measured import Measured
+    from ppiscs_jax.inverse.problem import Free, Problem
+    from ppiscs_jax.inverse.simulator import simulator
+    from ppiscs_jax.inverse.uncertainty import laplace, nuts, prior_samples, propagate
+    from ppiscs_jax.plots.curves import plot_curves
+    from ppiscs_jax.plots.fits import plot_fit, plot_uncertainty
+
+_MODULES = {
+    "dataset.curves": ("load_curves", "save_curves"),
+    "dataset.kernels": ("load_kernels", "save_kernels"),
+    "dataset.library": ("Library", "load_library", "save_library"),
+    "inverse.batch": ("fit_batch",),
+    "inverse.bootstrap": ("bootstrap",),
+    "inverse.coverage": ("coverage",),
+    "inverse.design": ("best_design", "error_probability_map"),
+    "inverse.error_probability": ("error_probability",),
+    "inverse.fit": ("fit",),
+    "inverse.measured": ("Measured",),
+    "inverse.problem": ("Free", "Problem"),
+    "inverse.simulator": ("simulator",),
+    "inverse.uncertainty": ("laplace", "nuts", "prior_samples", "propagate"),
+    "plots.curves": ("plot_curves",),
+    "plots.fits": ("plot_fit", "plot_uncertainty"),
+}
+"""Modules of this package that are loaded when one of their names is first used."""
+
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __version__ = version("ppiscs-jax")
 __all__ = [
     "Curve",
+    "Free",
     "InputError",
+    "Library",
+    "Measured",
+    "Problem",
     "Progress",
     "Scan",
     "ScatteringKernel",
     "Settings",
     "__version__",
+    "best_design",
+    "bootstrap",
+    "coverage",
+    "error_probability",
+    "error_probability_map",
+    "fit",
+    "fit_batch",
+    "laplace",
+    "load_curves",
+    "load_kernels",
+    "load_library",
     "load_surrogate",
+    "nuts",
+    "plot_curves",
+    "plot_fit",
+    "plot_uncertainty",
     "predict",
+    "predict_curve",
+    "prior_samples",
+    "propagate",
+    "save_curves",
+    "save_kernels",
+    "save_library",
     "scattering_kernel",
     "simulate",
     "simulate_image",
     "simulate_scan",
+    "simulator",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -55,6 +55,7 @@ class Config(Model):
     draws: PositiveInt
     noise: tuple[PositiveFloat, PositiveFloat]
     free: tuple[PositiveInt, PositiveInt]
+    selections: PositiveInt
     std: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
     simulations: Simulations
 
@@ -66,11 +67,20 @@ class Outcome(NamedTuple):
     deviations: np.ndarray
 
 
+def selections(config: Config) -> list[list[str]]:
+    """Which numbers are free: a few random selections, as each is compiled for itself."""
+    random = np.random.default_rng(config.seed)
+    low, high = config.free
+    sizes = [low + i % (high - low + 1) for i in range(config.selections)]
+    return [list(random.choice(list(config.std), size, replace=False)) for size in sizes]
+
+
 def outcomes(config: Config, curve: Curve, index: int, draw: int) -> dict[str, Outcome]:
     """Fits of one curve with one draw of noise and nominal settings."""
     random = np.random.default_rng((config.seed, index, draw))
     model = surrogate_of(config.surrogate)
-    names = random.choice(list(config.std), random.integers(*config.free, endpoint=True), False)
+    chosen = selections(config)
+    names = chosen[(index * config.draws + draw) % len(chosen)]
     x = curve.settings.to_vector()
     truth = dict(zip(NUMBERS, [*x, 1.0, 0.0], strict=True))
     limits = model.trained_range.limits_of(x)

@@ -34,7 +34,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import prior_samples
 from ppiscs_jax.settings import VECTOR_ORDER
-from ppiscs_jax.surrogate.predict import read_surrogate
+from ppiscs_jax.surrogate.predict import load_surrogate
 
 SIMPLEX, SAME_NETWORK, OURS, OUR_SIMPLEX = (
     "Nelder–Mead, rt_ppiscs",
@@ -134,7 +134,7 @@ def run(config: Config, out: Path) -> None:
     draws = prior_samples(problem, jax.random.key(config.seed), max(config.cases, config.batch))
     truths = np.repeat(problem.x[None], len(draws.values), axis=0)
     truths[:, [VECTOR_ORDER.index(name) for name in problem.names]] = draws.values
-    ours = read_surrogate(config.surrogate)
+    ours = load_surrogate(config.surrogate)
     exact = predict(truths, surrogate=ours, outside="raise").astype(float)
     exact = exact[:, np.isfinite(exact[0])]
     theirs = rival(config.rt_ppiscs_folder)
@@ -142,7 +142,7 @@ def run(config: Config, out: Path) -> None:
         OURS: lambda i: least_squares(ours, problem, exact[i]),
     }
     if theirs:
-        published = read_surrogate(theirs[1])
+        published = load_surrogate(theirs[1])
         curves = [theirs[0](x[None])[0] for x in truths[: config.cases]]
         methods[SIMPLEX] = lambda i: simplex(theirs[0], problem, curves[i])
         methods[SAME_NETWORK] = lambda i: least_squares(published, problem, curves[i])

@@ -37,7 +37,7 @@ from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.network import NetworkModel
-from ppiscs_jax.surrogate.predict import read_surrogate
+from ppiscs_jax.surrogate.predict import load_surrogate
 from ppiscs_jax.surrogate.recipe import Architecture, Recipe
 from ppiscs_jax.surrogate.train import METRICS_FILE, test, train
 
@@ -117,7 +117,7 @@ def draw(curves: dict[tuple[str, str], list[tuple[int, float]]]) -> Figure:
 
 def run(config: Config, out: Path) -> None:
     """Train four times, and show."""
-    model = read_surrogate(config.surrogate)
+    model = load_surrogate(config.surrogate)
     if not isinstance(model, NetworkModel):
         raise InputError(f"surrogate = {config.surrogate!r}: must be a network")
     network = model.network

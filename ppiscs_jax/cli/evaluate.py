@@ -34,10 +34,10 @@ def evaluate(
     the thicknesses that the surrogate knows.
     """
     from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_checks, score
-    from ppiscs_jax.surrogate.predict import predict, read_surrogate
+    from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
     given = load_checks(checks)
-    surrogate = read_surrogate(model)
+    surrogate = load_surrogate(model)
     predicted = predict(given.x, surrogate=surrogate)
     scores = score(predicted, given.ppiscs, given.standard_error)
     largest = np.nanmax(given.ppiscs, axis=-1)

@@ -55,14 +55,14 @@ def fit(
     Prints what the curve says of each number: its estimate, how sure it is, and what it cannot be
     told from.
     """
-    from ppiscs_jax.dataset.library import read_library, sidecar_of
+    from ppiscs_jax.dataset.library import load_library, sidecar_of
     from ppiscs_jax.inverse.config import FitConfig
     from ppiscs_jax.inverse.fit import fit as fit_curve
 
     given = load_config(config, FitConfig)
     inputs = [measured, sidecar_of(measured), config]
     problems = _output_problems(out, ".json", plot, inputs)
-    library = _tried(problems, lambda: read_library(measured))
+    library = _tried(problems, lambda: load_library(measured))
     curve: Any = library and _tried(problems, lambda: given.measured(library))
     n_atoms = len(curve.ppiscs) if curve else 1
     forward, limits, precision = _forward(problems, given, n_atoms)

@@ -32,7 +32,7 @@ FORMAT = "ppiscs-jax library 1"
 """Name and version of the sidecar."""
 
 SUFFIXES = (".txt", ".csv", ".mat")
-"""Endings that `write_library` knows."""
+"""Endings that `save_library` knows."""
 
 CURVE_SUFFIXES = (".json", ".h5", ".hdf5")
 """Endings of files that only `save_curves` writes."""
@@ -92,7 +92,7 @@ class Library:
     degrees_of_freedom: float = np.inf
 
 
-def read_library(path: str | Path) -> Library:
+def load_library(path: str | Path) -> Library:
     """Read a library, or a file of `save_curves` that holds one curve.
 
     Text: one value a line, all values on one line, or the number of atoms and a value on each
@@ -124,7 +124,7 @@ def read_library(path: str | Path) -> Library:
     return Library(values, atoms, *_read_sidecar(path, len(values)))
 
 
-def write_library(path: str | Path, curve: Curve | Library) -> None:
+def save_library(path: str | Path, curve: Curve | Library) -> None:
     """Write a library as .txt, .csv or .mat, whole or not at all, and its sidecar.
 
     .txt and .mat hold one value a line, at 1, 2, … atoms, as the examples of StatSTEM do, NaN in

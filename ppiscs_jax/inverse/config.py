@@ -15,7 +15,7 @@ from ppiscs_jax.inverse.posterior import UNITS_OF_AREA, Cost
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.inverse.simulator import WAVES, simulator
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import predict, read_surrogate
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 REACH = 5.0
 """Bounds that are not given are so many prior standard deviations from what is stated."""
@@ -103,7 +103,7 @@ class FitConfig(Model):
                 stated settings; or a simulator is asked for without n_atoms.
         """
         if self.simulator is None:
-            surrogate = read_surrogate(self.surrogate)
+            surrogate = load_surrogate(self.surrogate)
             settings = self.settings()
             predict(settings, surrogate=surrogate, outside="raise")
             limits = surrogate.trained_range.limits_of(settings.to_vector())

@@ -57,36 +57,19 @@ def load_surrogate(name: Literal["additive"] = ...) -> AdditiveModel: ...
 
 
 @overload
-def load_surrogate(name: str) -> Surrogate: ...
+def load_surrogate(name: str | Path) -> Surrogate: ...
 
 
-def load_surrogate(name: str = ADDITIVE) -> Surrogate:
-    """A surrogate that comes with the package; read once.
+def load_surrogate(name: str | Path = ADDITIVE) -> Surrogate:
+    """A surrogate that comes with the package, or one from a file.
 
     Args:
-        name: "additive", the default of everything; or "densenet", a network of the paper's kind
-            and size, for comparison.
+        name: "additive", the default of everything; "densenet", a network of the paper's kind and
+            size; or a file, .npz of this package or .mat as published.
 
     Returns:
-        A pytree with the method `curve`, the additive model also with `beyond`,
-        `standard_error`, …, to which jit, vmap and grad apply.
-
-    Raises:
-        InputError: there is no such surrogate.
-    """
-    if problem := choice_problem("name", name, WEIGHTS):
-        raise InputError(problem)
-    return _shipped(name)
-
-
-@cache
-def _shipped(name: str) -> Surrogate:
-    with as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]) as path:
-        return _read_npz(path)
-
-
-def read_surrogate(name: str) -> Surrogate:
-    """A surrogate by its name, or from a file: .npz of this package, or .mat as published.
+        A pytree with the methods `curve`, `standard_error` and `error_modes`, the additive model
+        also with `beyond` and `sensitivity_curve`, to which jit, vmap and grad apply.
 
     Raises:
         InputError, FileNotFoundError: there is no such surrogate, or the file holds none.
@@ -96,7 +79,17 @@ def read_surrogate(name: str) -> Surrogate:
         from ppiscs_jax.surrogate.network import read_network  # Flax is slow to import
 
         return read_network(path)
-    return _read_npz(path) if path.suffix.lower() == ".npz" else load_surrogate(name)
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)
+    if problem := choice_problem("name", str(name), WEIGHTS):
+        raise InputError(problem)
+    return _shipped(str(name))
+
+
+@cache
+def _shipped(name: str) -> Surrogate:
+    with as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]) as path:
+        return _read_npz(path)
 
 
 def _read_npz(path: Path) -> Surrogate:

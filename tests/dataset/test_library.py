@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from ppiscs_jax import InputError
 from ppiscs_jax.dataset.curves import save_curves
-from ppiscs_jax.dataset.library import Library, read_library, write_library
+from ppiscs_jax.dataset.library import Library, load_library, save_library
 from tests.curve_samples import made_up_curves
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "statstem"
@@ -34,7 +34,7 @@ def written(tmp_path, text, name="library.txt"):
 @pytest.mark.parametrize("name", ["library.txt", "library.csv"])
 def test_texts(tmp_path, text, name):
     """One or two columns, gaps, comments, a line of names, any order: the same values."""
-    library = read_library(written(tmp_path, text, name))
+    library = load_library(written(tmp_path, text, name))
     there = np.isfinite(library.ppiscs)
     found = dict(zip(library.n_atoms[there].tolist(), library.ppiscs[there].tolist(), strict=True))
     assert found == {1: 0.5, 2: 1.25, 4: 2.0}
@@ -63,7 +63,7 @@ def test_texts(tmp_path, text, name):
 )
 def test_tables_as_people_have_them(tmp_path, text, expected):
     """Gaps, decimal commas, rows, and a first line of 0 atoms: values stay at their thickness."""
-    library = read_library(written(tmp_path, text))
+    library = load_library(written(tmp_path, text))
     np.testing.assert_array_equal(library.ppiscs, expected)
     np.testing.assert_array_equal(library.n_atoms, np.arange(1, len(expected) + 1))
 
@@ -71,20 +71,20 @@ def test_tables_as_people_have_them(tmp_path, text, expected):
 def test_utf_16(tmp_path):
     """As spreadsheets save "Unicode text": with tabs, in UTF-16."""
     (tmp_path / "v.txt").write_text("1\t0,5\n2\t1,25\n", encoding="utf-16")
-    assert read_library(tmp_path / "v.txt").ppiscs.tolist() == [0.5, 1.25]
+    assert load_library(tmp_path / "v.txt").ppiscs.tolist() == [0.5, 1.25]
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (1, 3)])
 def test_matlab_vectors(tmp_path, shape):
     savemat(tmp_path / "v.mat", {"simVol": np.reshape([1, 2, 3], shape)})
-    library = read_library(tmp_path / "v.mat")
+    library = load_library(tmp_path / "v.mat")
     assert library.ppiscs.tolist() == [1, 2, 3]
     assert library.n_atoms.tolist() == [1, 2, 3]
 
 
 def test_matlab_pairs(tmp_path):
     savemat(tmp_path / "v.mat", {"simVol": np.array([[2, 0.5], [7, 0.75]])})
-    library = read_library(tmp_path / "v.mat")
+    library = load_library(tmp_path / "v.mat")
     assert library.ppiscs.tolist() == [0.5, 0.75]
     assert library.n_atoms.tolist() == [2, 7]
 
@@ -92,7 +92,7 @@ def test_matlab_pairs(tmp_path):
 def test_matlab_rows(tmp_path):
     """Numbers of atoms over values, as MATLAB users write [1:3; values]."""
     savemat(tmp_path / "v.mat", {"simVol": np.array([[1, 2, 3], [0.5, 0.75, 0.8]])})
-    library = read_library(tmp_path / "v.mat")
+    library = load_library(tmp_path / "v.mat")
     assert library.ppiscs.tolist() == [0.5, 0.75, 0.8]
     assert library.n_atoms.tolist() == [1, 2, 3]
 
@@ -101,8 +101,8 @@ def test_matlab_rows(tmp_path):
 def test_round_trip(tmp_path, name):
     """To the last digit, errors and settings from the sidecar."""
     curve = made_up_curves()[0]
-    write_library(tmp_path / name, curve)
-    library = read_library(tmp_path / name)
+    save_library(tmp_path / name, curve)
+    library = load_library(tmp_path / name)
     np.testing.assert_array_equal(library.ppiscs, curve.ppiscs)
     np.testing.assert_array_equal(library.n_atoms, curve.n_atoms)
     np.testing.assert_array_equal(library.standard_error, curve.standard_error)
@@ -112,8 +112,8 @@ def test_round_trip(tmp_path, name):
 @pytest.mark.parametrize("name", ["gold.txt", "gold.csv", "gold.mat"])
 def test_gaps_survive(tmp_path, name):
     """Thicknesses without a value are NaN in the file; nothing is made up beside it."""
-    write_library(tmp_path / name, Library(np.array([0.1, 0.3]), np.array([1, 3])))
-    library = read_library(tmp_path / name)
+    save_library(tmp_path / name, Library(np.array([0.1, 0.3]), np.array([1, 3])))
+    library = load_library(tmp_path / name)
     np.testing.assert_array_equal(library.ppiscs, [0.1, np.nan, 0.3])
     assert library.standard_error is None
     assert library.settings is None
@@ -122,10 +122,10 @@ def test_gaps_survive(tmp_path, name):
 def test_a_sidecar_of_another_file_is_refused(tmp_path):
     """A file edited by hand no longer has the standard errors that stand beside it."""
     path = tmp_path / "gold.txt"
-    write_library(path, made_up_curves()[0])
+    save_library(path, made_up_curves()[0])
     path.write_text("0.1\n0.2\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"gold\.txt\.settings\.json: gold\.txt was changed since"):
-        read_library(path)
+        load_library(path)
 
 
 @pytest.mark.parametrize("name", ["gold.csv", "gold.json", "gold.h5"])
@@ -133,13 +133,13 @@ def test_files_of_curves(tmp_path, name):
     """Curves that this package saved are libraries too, one at a time."""
     first, second = made_up_curves()
     save_curves(tmp_path / name, [first])
-    library = read_library(tmp_path / name)
+    library = load_library(tmp_path / name)
     np.testing.assert_array_equal(library.ppiscs, first.ppiscs)
     np.testing.assert_array_equal(library.standard_error, first.standard_error)
     assert library.settings.inner_mrad == first.settings.inner_mrad
     save_curves(tmp_path / name, [first, second])
     with pytest.raises(InputError, match="curves of 2 detectors; save one alone"):
-        read_library(tmp_path / name)
+        load_library(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_files_of_curves(tmp_path, name):
 )
 def test_bad_texts_are_refused(tmp_path, text, said):
     with pytest.raises(InputError, match=said):
-        read_library(written(tmp_path, text))
+        load_library(written(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -190,25 +190,25 @@ def test_bad_texts_are_refused(tmp_path, text, said):
 def test_bad_matlab_files_are_refused(tmp_path, variables, said):
     savemat(tmp_path / "v.mat", variables)
     with pytest.raises(InputError, match=said):
-        read_library(tmp_path / "v.mat")
+        load_library(tmp_path / "v.mat")
 
 
 def test_bad_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"not a \.mat file"):
-        read_library(written(tmp_path, "0.1\n", "text.mat"))
+        load_library(written(tmp_path, "0.1\n", "text.mat"))
     with pytest.raises(InputError, match="its name must end in one of"):
-        read_library(written(tmp_path, "0.1\n", "library.dat"))
+        load_library(written(tmp_path, "0.1\n", "library.dat"))
     with pytest.raises(FileNotFoundError, match="no such file"):
-        read_library(tmp_path / "none.txt")
+        load_library(tmp_path / "none.txt")
     with pytest.raises(InputError, match="its name must end in one of"):
-        write_library(tmp_path / "gold.h5", made_up_curves()[0])
+        save_library(tmp_path / "gold.h5", made_up_curves()[0])
 
 
 @samples
 def test_samples_of_statstem():
     """Platinum's library as text, platinum–iridium's as MATLAB: 20 growing values each."""
     for name in ("LibraryPt.txt", "Library_PtIr.mat"):
-        library = read_library(FOLDER / name)
+        library = load_library(FOLDER / name)
         assert library.n_atoms.tolist() == list(range(1, 21))
         assert np.all(np.diff(library.ppiscs) > 0)
         assert library.ppiscs[0] == pytest.approx(0.01925, abs=1e-5)
@@ -217,4 +217,4 @@ def test_samples_of_statstem():
 @samples
 def test_a_saved_object_of_statstem_is_refused():
     with pytest.raises(InputError, match="an object of a MATLAB class"):
-        read_library(FOLDER / "example_HMM_input.mat")
+        load_library(FOLDER / "example_HMM_input.mat")

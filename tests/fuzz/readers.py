@@ -19,7 +19,7 @@ from ppiscs_jax.inverse.config import FitConfig
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate import additive_file, evaluate, network, published
 from ppiscs_jax.surrogate.densenet import DenseNet
-from ppiscs_jax.surrogate.predict import read_surrogate
+from ppiscs_jax.surrogate.predict import load_surrogate
 from ppiscs_jax.surrogate.recipe import Recipe
 from tests.campaign_samples import SMALL, as_toml
 from tests.curve_samples import made_up_curves
@@ -79,8 +79,8 @@ def read_curves(path: Path) -> None:
         assert np.all(np.diff(curve.n_atoms) > 0)
 
 
-def read_library(path: Path) -> None:
-    found = library.read_library(path)
+def load_library(path: Path) -> None:
+    found = library.load_library(path)
     assert len(found.ppiscs) == len(found.n_atoms) == len(np.unique(found.n_atoms))
     assert found.n_atoms.min() >= 1
     assert found.n_atoms.max() <= 1000
@@ -95,13 +95,13 @@ def read_library(path: Path) -> None:
 def read_sidecar(path: Path) -> None:
     """The damaged file is the sidecar of a library that is whole."""
     beside = path.with_name("beside.txt")
-    library.write_library(beside, made_up_curves(4)[0])
+    library.save_library(beside, made_up_curves(4)[0])
     beside.with_name("beside.txt.settings.json").write_bytes(path.read_bytes())
-    read_library(beside)
+    load_library(beside)
 
 
 def make_sidecar(folder: Path) -> list[bytes]:
-    library.write_library(folder / "beside.txt", made_up_curves(4)[0])
+    library.save_library(folder / "beside.txt", made_up_curves(4)[0])
     return [(folder / "beside.txt.settings.json").read_bytes()]
 
 
@@ -217,13 +217,13 @@ def save_network(path: Path) -> None:
 
 
 def read_network(path: Path) -> None:
-    model = read_surrogate(str(path))
+    model = load_surrogate(str(path))
     for layer in getattr(model, "params", {}).values():
         assert all(np.all(np.isfinite(values)) for values in layer.values())
 
 
 def read_additive(path: Path) -> None:
-    model = read_surrogate(str(path))
+    model = load_surrogate(str(path))
     assert np.all(np.isfinite(model.scattered))
     assert np.all(np.diff(model.scattered, axis=4) <= 0)
 
@@ -302,10 +302,10 @@ READERS: dict[str, Reader] = {
     "curves h5, right checksum": Reader(
         ".h5", written(_save_two, suffix=".h5"), read_curves, right_curves
     ),
-    "library txt": Reader(".txt", _TEXTS, read_library),
-    "library csv": Reader(".csv", _CSVS, read_library),
+    "library txt": Reader(".txt", _TEXTS, load_library),
+    "library csv": Reader(".csv", _CSVS, load_library),
     "library mat": Reader(
-        ".mat", written(_mat(), _mat(do_compression=True), _mat_pairs, suffix=".mat"), read_library
+        ".mat", written(_mat(), _mat(do_compression=True), _mat_pairs, suffix=".mat"), load_library
     ),
     "library sidecar": Reader(".sidecar", make_sidecar, read_sidecar, of_json),
     "settings csv": Reader(".csv", texts(SETTINGS, SETTINGS.replace(",", ";")), read_settings),

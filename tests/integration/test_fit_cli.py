@@ -8,7 +8,7 @@ import pytest
 
 from ppiscs_jax import Settings, predict
 from ppiscs_jax.cli.main import main
-from ppiscs_jax.dataset.library import Library, write_library
+from ppiscs_jax.dataset.library import Library, save_library
 
 TRUTH = Settings("Au", "110", 300.0, 20.3, 45.6, 190.0, 0.092)
 ERROR = 2e-3
@@ -57,7 +57,7 @@ def measured(tmp_path):
         values *= factor * (1 + spoil * np.sin(np.arange(len(values))))
         library = Library(values, np.arange(len(values)) + 1 if n is None else n)
         path = tmp_path / "measured.txt"
-        write_library(path, library)
+        save_library(path, library)
         return path
 
     return write
@@ -230,7 +230,7 @@ def test_fit_through_the_simulator(tmp_path, capsys):
     truth = Settings("Au", "110", 300.0, 20.0, 60.0, 150.0, 0.085)
     exact = np.asarray(simulator(truth, 8, waves=4)(truth.to_vector().astype("f4")), float)
     noise = 1 + 5e-3 * np.random.default_rng(0).standard_normal(8)
-    write_library(tmp_path / "measured.txt", Library(exact * noise, np.arange(1, 9)))
+    save_library(tmp_path / "measured.txt", Library(exact * noise, np.arange(1, 9)))
     (tmp_path / "config.toml").write_text(SIMULATOR, encoding="utf-8")
     out = tmp_path / "fit.json"
     arguments = ["--config", tmp_path / "config.toml", "--out", out]

@@ -11,7 +11,7 @@ from ppiscs_jax import InputError, load_surrogate, predict
 from ppiscs_jax.surrogate.densenet import DenseNet, number_of_parameters
 from ppiscs_jax.surrogate.evaluate import Checks, save_checks
 from ppiscs_jax.surrogate.network import TABLE_1, Training, load_network, save_network
-from ppiscs_jax.surrogate.predict import OutsideTrainedRangeWarning, read_surrogate
+from ppiscs_jax.surrogate.predict import OutsideTrainedRangeWarning
 from tests.table_samples import made_up_table
 
 GOLD = np.array([79.0, 0, 300, 0, 0, 20, 60, 200, 0.085])
@@ -29,7 +29,7 @@ def test_round_trip(tmp_path):
     for read, written in zip(jax.tree.leaves(model.params), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(read, written, rtol=2.0**-11, atol=1e-7)
     np.testing.assert_array_equal(
-        predict(GOLD, surrogate=read_surrogate(str(path))), predict(GOLD, surrogate=model)
+        predict(GOLD, surrogate=load_surrogate(str(path))), predict(GOLD, surrogate=model)
     )
 
 
@@ -81,10 +81,10 @@ def test_files_that_are_no_network(tmp_path):
         (tmp_path / "alone.npy").read_bytes(),
     ):
         (tmp_path / "part.npz").write_bytes(damaged)
-        for read in (load_network, lambda path: read_surrogate(str(path))):
+        for read in (load_network, lambda path: load_surrogate(str(path))):
             with pytest.raises(InputError, match="not a file of"):
                 read(tmp_path / "part.npz")
-    for read in (load_network, lambda path: read_surrogate(str(path))):
+    for read in (load_network, lambda path: load_surrogate(str(path))):
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "none.npz")
 

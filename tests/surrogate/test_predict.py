@@ -16,7 +16,6 @@ from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.predict import (
     OutsideTrainedRangeWarning,
     predict_curve,
-    read_surrogate,
 )
 
 KERNELS = Path(__file__).parents[2] / "experiments" / "dataset" / "kernels"
@@ -111,7 +110,7 @@ def test_bad_choices():
     with pytest.raises(InputError, match="name = 'best': must be one of additive"):
         load_surrogate("best")
     with pytest.raises(FileNotFoundError):
-        read_surrogate("none.npz")
+        load_surrogate("none.npz")
 
 
 def test_inside_jax():
