@@ -37,6 +37,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import NUMBERS, Free, Problem
 
 LEVELS = (0.68, 0.95)
+ABERRATIONS = ("c30_mm", "c10_angstrom")
 REACH = 5.0
 """Bounds are so many prior standard deviations from the nominal value."""
 
@@ -182,7 +183,7 @@ def run(config: Config, out: Path) -> None:
             of_curves.append([of_draw[way] for of_draw in of_draws])
         s = curve.settings
         row = {"element": s.element, "zone_axis": s.zone_axis}
-        row |= {name: float(getattr(s, name)) for name in NUMBERS[2:9] if name[0] != "c"}
+        row |= {name: float(getattr(s, name)) for name in NUMBERS[2:9] if name not in ABERRATIONS}
         row |= {
             f"mahalanobis2_over_k, {way}": float(np.mean([o.distance for o in of_curves[-1]]))
             for way, of_curves in found.items()
