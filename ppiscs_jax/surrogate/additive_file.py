@@ -6,6 +6,8 @@ aperture and rmsd, in which most are small, and rounded. Read again, they are pu
 order, from which rounding may have moved them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from ppiscs_jax.surrogate.additive_schema import (
     check_whole,
     of_group,
 )
+from ppiscs_jax.surrogate.splines import SplineAxis
 
 FORMAT = "ppiscs-jax additive 3"
 WIDTH_MRAD = 10.0
@@ -77,15 +80,11 @@ def load_additive(path: str | Path) -> AdditiveModel:
         InputError: the file holds no such model, or is damaged.
         FileNotFoundError: there is no such file.
     """
-    with reading_npz(path, FORMAT, "an additive model") as arrays:
-        whole = arrays.read(WHOLE)
-        axes = axes_of(whole)
+    with reading_packed(path) as (whole, axes, groups):
         sizes = axes["aperture"].size, axes["rmsd"].size
-        shape = check_whole(whole, axes)
-        scattered = np.empty(shape, np.float32)
-        for g in range(len(scattered)):
-            read = arrays.read(of_group(g, shape))
-            scattered[g] = _unpacked({name: read[f"{name}_{g}"] for name in PARTS}, *sizes)
+        scattered = np.empty(check_whole(whole, axes), np.float32)
+        for g, parts in enumerate(groups):
+            scattered[g] = unpacked(parts, *sizes)
         if not np.max(scattered) <= LARGEST_ANGSTROM2:
             raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
         fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS}
@@ -97,6 +96,32 @@ def load_additive(path: str | Path) -> AdditiveModel:
             **fields,
             **axes,
         )
+
+
+@contextmanager
+def reading_packed(
+    path: str | Path,
+) -> Iterator[tuple[Arrays, dict[str, SplineAxis], Iterator[Arrays]]]:
+    """The content of a file of `save_additive` as it is stored, for other encodings of it.
+
+    Gives the arrays that all groups share, the axes, and the arrays `PARTS` of one group after
+    the other, which `unpacked` turns into coefficients.
+
+    Raises:
+        InputError: the file holds no such model, or is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    with reading_npz(path, FORMAT, "an additive model") as arrays:
+        whole = arrays.read(WHOLE)
+        axes = axes_of(whole)
+        shape = check_whole(whole, axes)
+
+        def groups() -> Iterator[Arrays]:
+            for g in range(shape[0]):
+                read = arrays.read(of_group(g, shape))
+                yield {name: read[f"{name}_{g}"] for name in PARTS}
+
+        yield whole, axes, groups()
 
 
 def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
@@ -138,7 +163,7 @@ def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
     }
 
 
-def _unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
+def unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
     """The coefficients of `_packed`, in falling order."""
     steps = arrays["high"] * np.int32(2 * HALF) + arrays["low"]
     steps = np.cumsum(steps, axis=-1, dtype=np.int32).astype(np.float32)
