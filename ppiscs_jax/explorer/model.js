@@ -70,7 +70,7 @@ function unpackGroup(about, group, content) {
 
 /** The stored whole numbers, their differences along the angle undone. */
 function angleSums(numbers, large, angles, step) {
-  const sums = new Float64Array(numbers.length);
+  const sums = new Int32Array(numbers.length);
   let next = 0;
   for (let i = 0; i < numbers.length; i += angles) {
     let sum = 0;

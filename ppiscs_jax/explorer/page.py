@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,8 +21,10 @@ from ppiscs_jax.inverse.error_probability import MOST_DOSE
 from ppiscs_jax.settings import RANGES
 from ppiscs_jax.surrogate import additive
 from ppiscs_jax.surrogate.additive import AdditiveModel
-from ppiscs_jax.surrogate.additive_file import unpacked
+from ppiscs_jax.surrogate.additive_file import load_additive, unpacked
 from ppiscs_jax.surrogate.predict import load_surrogate, predict, shipped_file
+
+SUFFIXES = (".html", ".htm")
 
 SCRIPTS = (
     "model.js",
@@ -56,7 +59,12 @@ CHECKED_SETTINGS = 200
 """Random settings at which the error of compact weights is measured."""
 
 
-def write_page(path: str | Path, zones: Sequence[str] | None = None, compact: bool = False) -> None:
+def write_page(
+    path: str | Path,
+    zones: Sequence[str] | None = None,
+    compact: bool = False,
+    surrogate: str | Path | None = None,
+) -> None:
     """Write the explorer page, whole or not at all.
 
     The page evaluates the default surrogate in the browser. It works from a file, and requests
@@ -67,25 +75,31 @@ def write_page(path: str | Path, zones: Sequence[str] | None = None, compact: bo
         zones: zone axes to keep, for a smaller page. Default: all.
         compact: round the weights. The page is about a third as large, and states and shows the
             error that comes from it.
+        surrogate: file of an additive model. Default: the one that comes with the package.
 
     Raises:
-        InputError: the path cannot be written, or there is no such zone axis.
+        InputError: the path cannot be written, there is no such zone axis, or the file holds no
+            additive model.
     """
-    if problem := output_problem(path, (".html", ".htm")):
+    if problem := output_problem(path, SUFFIXES):
         raise InputError(problem)
-    content = explorer_page(zones, compact)
+    content = explorer_page(zones, compact, surrogate)
     with replacing(path) as temporary:
         temporary.write_text(content, encoding="utf-8", newline="\n")
 
 
-def explorer_page(zones: Sequence[str] | None = None, compact: bool = False) -> str:
+def explorer_page(
+    zones: Sequence[str] | None = None,
+    compact: bool = False,
+    surrogate: str | Path | None = None,
+) -> str:
     """The explorer page as text; arguments and errors as in `write_page`."""
     names = None if zones is None else tuple(zone_axis(name).name for name in zones)
-    with shipped_file() as path:
+    with shipped_file() if surrogate is None else nullcontext(surrogate) as path:
         shared, groups = read_groups(path, names, COMPACT_STEP if compact else 1)
     if not groups:
         raise InputError(f"zones = {', '.join(zones or ())}: the surrogate has no such zone axis")
-    model = load_surrogate()
+    model = load_surrogate() if surrogate is None else load_additive(surrogate)
     spread, largest = rounding_error(model, groups) if compact else (0.0, 0.0)
     about = {
         **shared,

@@ -87,14 +87,13 @@ def load_additive(path: str | Path) -> AdditiveModel:
             scattered[g] = unpacked(parts, *sizes)
         if not np.max(scattered) <= LARGEST_ANGSTROM2:
             raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
-        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS}
+        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS} | axes
         made_for = ("atomic_numbers", "zone_codes", "voltages_kv", "rmsd_ends", "aperture", "angle")
         return AdditiveModel(
-            trained_range=trained_range(*((fields | axes)[name] for name in made_for)),
+            trained_range=trained_range(*(fields[name] for name in made_for)),
             scattered=jnp.asarray(scattered),
             unscattered=jnp.asarray(whole["unscattered"].astype(np.float32)),
             **fields,
-            **axes,
         )
 
 
