@@ -13,34 +13,53 @@ const MOST_ATOMS = 1000;
  * are read, or the first two.
  */
 function parseCurve(text) {
-  const lines = text
-    .replace(/^\uFEFF/, "")
-    .split(/\r\n|\r|\n/)
-    .map((line, i) => ({ line, number: i + 1 }))
-    .filter(({ line }) => line.trim() && !/^\s*[#%]/.test(line));
-  if (!lines.length) throw new Error("The file holds no values.");
-  const separator = separatorOf(lines[lines.length - 1].line);
+  const lines = withoutBlankEnds(
+    text
+      .replace(/^\uFEFF/, "")
+      .split(/\r\n|\r|\n/)
+      .map((line, i) => ({ line: line.trim(), number: i + 1 }))
+      .filter(({ line }) => !/^[#%]/.test(line)),
+  );
   let columns = null;
   const first = splitLine(lines[0].line, separatorOf(lines[0].line));
-  if (!/\d/.test(first[0]) && Number.isNaN(toNumber(first[0], separator))) {
+  if (!/\d/.test(first[0]) && !isGap(first[0])) {
     columns = first.map((name) => name.replace(/["']/g, "").trim());
-    lines.shift();
+    lines.splice(0, lines.length, ...withoutBlankEnds(lines.slice(1)));
   }
-  let rows = lines.map(({ line, number }) =>
-    splitLine(line, separator).map((entry) => {
-      const value = toNumber(entry, separator);
-      if (Number.isNaN(value) && !isGap(entry)) throw new Error(`Line ${number}: “${entry.slice(0, 40)}” is not a number.`);
-      return value;
-    }),
-  );
-  if (!rows.length) throw new Error("The file holds no values.");
-  if (rows.length === 1 && rows[0].length > 2) rows = rows[0].map((value) => [value]);
+  const separator = separatorOf(lines.map(({ line }) => line).join("\n"));
+  let rows = lines.map(({ line, number }) => numbersOfLine(line, number, separator));
+  if (!columns && rows.length === 1 && rows[0].length > 2) rows = rows[0].map((value) => [value]);
   const width = rows[0].length;
-  const odd = rows.findIndex((row) => row.length !== width);
-  if (odd >= 0) throw new Error(`Line ${lines[odd].number} does not have as many columns as the lines before it.`);
+  const blank = rows.filter((row) => !row.length).length;
+  if (width === 1 && blank && 2 * blank >= rows.length - 1) {
+    throw new Error("Every other line is blank; remove blank lines, or write NaN in gaps.");
+  }
+  // A blank line is a gap between the values of one column, and nothing elsewhere.
+  rows = width === 1 ? rows.map((row) => (row.length ? row : [NaN])) : rows.filter((row) => row.length);
+  if (rows.some((row) => row.length !== width)) throw new Error("Lines have different numbers of columns.");
+  if (separator === "," && !columns && lines.every(({ line }) => /^[\d,]*$/.test(line))) {
+    throw new Error("Commas may be decimal ones; separate columns by semicolons or tabs, or name them.");
+  }
   const at = columnsOf(columns, width);
   const pairs = rows.map((row, i) => [at.atoms < 0 ? i + 1 : row[at.atoms], row[at.values]]);
   return checkedCurve(pairs);
+}
+
+function withoutBlankEnds(lines) {
+  const filled = lines.flatMap(({ line }, i) => (line ? [i] : []));
+  if (!filled.length) throw new Error("The file holds no values.");
+  return lines.slice(filled[0], filled[filled.length - 1] + 1);
+}
+
+function numbersOfLine(line, number, separator) {
+  if (!line) return [];
+  return splitLine(line, separator).map((entry) => {
+    const value = toNumber(entry, separator);
+    if (Number.isNaN(value) && !isGap(entry)) {
+      throw new Error(`Line ${number}: “${entry.slice(0, 40)}” is not a number.`);
+    }
+    return value;
+  });
 }
 
 function columnsOf(columns, width) {
@@ -68,7 +87,7 @@ function checkedCurve(pairs) {
 }
 
 function separatorOf(line) {
-  return [";", "\t", ","].find((character) => line.includes(character)) ?? /\s+/;
+  return [";", "\t", ","].find((character) => line.includes(character)) ?? /[^\S\n]+/;
 }
 
 function splitLine(line, separator) {

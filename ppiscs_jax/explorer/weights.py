@@ -7,7 +7,7 @@ bytes, and the arrays by which they are turned into coefficients. `model.js` rea
 
 import base64
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def read_groups(
     Raises:
         InputError: the file holds no additive model.
     """
-    with reading_packed(path) as (whole, axes, all_groups):
+    with reading_packed(path) as (whole, axes, read_group):
         shared = {
             **{name: np.asarray(whole[name]).tolist() for name in FIELDS if len(whole[name])},
             **{
@@ -70,21 +70,21 @@ def read_groups(
             },
             "step": step,
         }
-        groups = list(_kept(whole, all_groups, zones, step))
+        groups = list(_kept(whole, read_group, zones, step))
     return shared, groups
 
 
 def _kept(
-    whole: Arrays, groups: Iterator[Arrays], zones: tuple[str, ...] | None, step: int
+    whole: Arrays, read_group: Callable[[int], Arrays], zones: tuple[str, ...] | None, step: int
 ) -> Iterator[Group]:
     symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
     names = {z.code: z.name for z in ZONE_AXES.values()}
-    for index, parts in enumerate(groups):
-        zone = names[int(whole["zone_codes"][index])]
-        if zones is not None and zone not in zones:
-            continue
-        about = {"index": index, "symbol": symbols[int(whole["atomic_numbers"][index])]}
-        yield _encoded({**about, "zone": zone}, parts, whole["unscattered"][index], step)
+    for index, (number, code) in enumerate(
+        zip(whole["atomic_numbers"], whole["zone_codes"], strict=True)
+    ):
+        about = {"index": index, "symbol": symbols[int(number)], "zone": names[int(code)]}
+        if zones is None or about["zone"] in zones:
+            yield _encoded(about, read_group(index), whole["unscattered"][index], step)
 
 
 def _encoded(about: dict[str, Any], parts: Arrays, unscattered: np.ndarray, step: int) -> Group:

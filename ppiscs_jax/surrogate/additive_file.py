@@ -6,7 +6,7 @@ aperture and rmsd, in which most are small, and rounded. Read again, they are pu
 order, from which rounding may have moved them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,11 @@ def load_additive(path: str | Path) -> AdditiveModel:
         InputError: the file holds no such model, or is damaged.
         FileNotFoundError: there is no such file.
     """
-    with reading_packed(path) as (whole, axes, groups):
+    with reading_packed(path) as (whole, axes, read_group):
         sizes = axes["aperture"].size, axes["rmsd"].size
         scattered = np.empty(check_whole(whole, axes), np.float32)
-        for g, parts in enumerate(groups):
-            scattered[g] = unpacked(parts, *sizes)
+        for g in range(len(scattered)):
+            scattered[g] = unpacked(read_group(g), *sizes)
         if not np.max(scattered) <= LARGEST_ANGSTROM2:
             raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
         fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS} | axes
@@ -100,11 +100,11 @@ def load_additive(path: str | Path) -> AdditiveModel:
 @contextmanager
 def reading_packed(
     path: str | Path,
-) -> Iterator[tuple[Arrays, dict[str, SplineAxis], Iterator[Arrays]]]:
+) -> Iterator[tuple[Arrays, dict[str, SplineAxis], Callable[[int], Arrays]]]:
     """The content of a file of `save_additive` as it is stored, for other encodings of it.
 
-    Gives the arrays that all groups share, the axes, and the arrays `PARTS` of one group after
-    the other, which `unpacked` turns into coefficients.
+    Gives the arrays that all groups share, the axes, and a function that reads the arrays `PARTS`
+    of one group, by its index, which `unpacked` turns into coefficients.
 
     Raises:
         InputError: the file holds no such model, or is damaged.
@@ -115,12 +115,11 @@ def reading_packed(
         axes = axes_of(whole)
         shape = check_whole(whole, axes)
 
-        def groups() -> Iterator[Arrays]:
-            for g in range(shape[0]):
-                read = arrays.read(of_group(g, shape))
-                yield {name: read[f"{name}_{g}"] for name in PARTS}
+        def read_group(group: int) -> Arrays:
+            read = arrays.read(of_group(group, shape))
+            return {name: read[f"{name}_{group}"] for name in PARTS}
 
-        yield whole, axes, groups()
+        yield whole, axes, read_group
 
 
 def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
