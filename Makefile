@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster, also where Python is told not to write any.
 SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --compile-bytecode --python $(BIN)/python
 
-.PHONY: curve test test-slow fuzz lint clean
+.PHONY: curve test test-slow fuzz lint explorer-check clean
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
@@ -33,6 +33,17 @@ lint: $(VENV)/.synced-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The explorer page in Chromium: speed, console, accessibility, screenshots in output/explorer.
+# Needs Node with npm, and Chromium (CHROMIUM=path).
+CHROMIUM ?= /usr/bin/chromium
+NODE_MODULES = output/explorer/node_modules
+
+explorer-check: $(VENV)/.synced-run
+	mkdir -p output/explorer
+	npm install --silent --no-save --prefix output/explorer playwright-core@1.65.1 axe-core@4.14.1
+	$(BIN)/ppiscs explore --no-open --out output/explorer/page.html
+	CHROMIUM=$(CHROMIUM) node tests/explorer/browser.mjs output/explorer/page.html output/explorer $(NODE_MODULES)
 
 clean:
 	rm -rf $(VENV) output
