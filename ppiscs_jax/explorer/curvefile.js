@@ -152,7 +152,8 @@ settings = Settings(
     ${vibration},
 )
 curve = predict_curve(settings)
-curve.n_atoms, curve.ppiscs, curve.standard_error  # 1, 2, …; Å²; Å²
+curve.n_atoms  # 1, 2, …
+curve.ppiscs, curve.standard_error  # Å²
 `;
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 from ppiscs_jax.constants import ELECTRON_REST_ENERGY_KEV, PLANCK_TIMES_C_KEV_ANGSTROM
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, zone_axis
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.explorer.weights import COMPACT_STEP, Group, read_groups
+from ppiscs_jax.explorer.weights import Group, read_compact, read_groups
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.inverse.error_probability import MOST_DOSE
 from ppiscs_jax.settings import RANGES
@@ -96,7 +96,7 @@ def explorer_page(
     """The explorer page as text; arguments and errors as in `write_page`."""
     names = None if zones is None else tuple(zone_axis(name).name for name in zones)
     with shipped_file() if surrogate is None else nullcontext(surrogate) as path:
-        shared, groups = read_groups(path, names, COMPACT_STEP if compact else 1)
+        shared, groups = (read_compact if compact else read_groups)(path, names)
     if not groups:
         raise InputError(f"zones = {', '.join(zones or ())}: the surrogate has no such zone axis")
     model = load_surrogate() if surrogate is None else load_additive(surrogate)

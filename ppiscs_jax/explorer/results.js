@@ -95,12 +95,16 @@ function withMargin(low, high) {
   return [Math.min(low, 0) - margin, Math.max(high, 0) + margin];
 }
 
+function atomsText(n) {
+  return n === 1 ? "1 atom" : `${n} atoms`;
+}
+
 function readoutText(about, state, result, index) {
   if (index === null || index === undefined || !(index < result.curve.length)) return "";
   const element = about.elements[state.element];
   const depth = ((index + 1) * about.spacing[state.zone] * element.lattice_angstrom) / 10;
   return (
-    `${index + 1} atoms (${depth.toFixed(1)} nm): ${shown(result.curve[index], 4)} ± ` +
+    `${atomsText(index + 1)} (${depth.toFixed(1)} nm): ${shown(result.curve[index], 4)} ± ` +
     `${shown(NORMAL_95 * result.errors[index], 2)} Å² (95 %)`
   );
 }
@@ -167,11 +171,11 @@ function signed(value) {
 
 /** The curve in a sentence, for screen readers. */
 function summaryOf(about, state, { curve, errors }) {
-  const at = (n) => `${shown(curve[n - 1], 3)} Å² at ${n} atoms`;
+  const at = (n) => `${shown(curve[n - 1], 3)} Å² at ${atomsText(n)}`;
   const middle = Math.max(1, Math.round(curve.length / 2));
   return (
     `${nameOf(about, state)}: ${at(1)}, ${at(middle)}, ${at(curve.length)}; standard error ` +
-    `${shown((100 * errors[middle - 1]) / curve[middle - 1], 2)} % at ${middle} atoms.`
+    `${shown((100 * errors[middle - 1]) / curve[middle - 1], 2)} % at ${atomsText(middle)}.`
   );
 }
 

@@ -21,8 +21,10 @@ from ppiscs_jax.surrogate.additive_schema import AXES, FIELDS, HALF
 ESCAPE = 255
 """The byte that stands for a number too large for one byte."""
 
-COMPACT_STEP = 16
-"""Compact pages round the whole numbers of the file to multiples of this."""
+COMPACT_STEPS = (16, 24, 32, 48, 64)
+MOST_COMPACT = 4_850_000
+"""Compact pages round the whole numbers of the file to multiples of the first of these steps with
+which the weights take no more than so many characters, and the page no more than 5 MB."""
 
 RARE = 0.01
 """Compact pages leave out components of which fewer numbers than this are not 0."""
@@ -71,6 +73,17 @@ def read_groups(
             "step": step,
         }
         groups = list(_kept(whole, read_group, zones, step))
+    return shared, groups
+
+
+def read_compact(
+    path: str | Path, zones: tuple[str, ...] | None = None
+) -> tuple[dict[str, Any], list[Group]]:
+    """The same, rounded as far as compact pages need it."""
+    for step in COMPACT_STEPS:
+        shared, groups = read_groups(path, zones, step)
+        if sum(len(group.text) for group in groups) <= MOST_COMPACT:
+            break
     return shared, groups
 
 
