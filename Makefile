@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster, also where Python is told not to write any.
 SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --compile-bytecode --python $(BIN)/python
 
-.PHONY: curve test test-slow fuzz lint explorer-check clean
+.PHONY: curve test test-slow fuzz lint explorer-check release-check clean
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
@@ -45,6 +45,12 @@ explorer-check: $(VENV)/.synced-run
 	$(BIN)/ppiscs explore --no-open --out output/explorer/page.html
 	CHROMIUM=$(CHROMIUM) node tests/explorer/browser.mjs output/explorer/page.html output/explorer $(NODE_MODULES)
 
+# Wheel and sdist, installed and used in clean environments of each Python.
+PYTHONS ?= 3.11 3.12 3.13
+
+release-check: | $(BIN)/uv
+	UV=$(abspath $(BIN)/uv) .ci/release-check output/release $(PYTHONS)
+
 clean:
 	rm -rf $(VENV) output
 
@@ -58,5 +64,5 @@ $(VENV)/.synced-run: pyproject.toml uv.lock | $(BIN)/uv
 	touch $@
 
 $(VENV)/.synced-dev: pyproject.toml uv.lock | $(BIN)/uv
-	$(SYNC) --group dev
+	$(SYNC) --group dev --extra networks --extra campaigns
 	touch $@

@@ -20,7 +20,13 @@ from ppiscs_jax.surrogate.predict import load_surrogate, predict_curve
 PACKAGES = ("ppiscs-jax", "jax", "jaxlib", "numpy", "scipy", "flax", "h5py", "matplotlib")
 GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "jax-rocm7-plugin")
 
-EXTRAS = {"onnx": "onnx", "posterior": "numpyro", "slurm": "dask_jobqueue"}
+EXTRAS = {
+    "networks": "flax",
+    "campaigns": "distributed",
+    "slurm": "dask_jobqueue",
+    "posterior": "numpyro",
+    "onnx": "onnx",
+}
 """Optional dependencies: the extra's name, and a module that it installs."""
 
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
