@@ -38,9 +38,7 @@ let pinned = [];
 function update() {
   showFields();
   const problems = problemsOf(about, state);
-  byId("problem").hidden = !problems.length;
-  const text = problems.map((problem) => problem.text).join(" ");
-  if (byId("problem").textContent !== text) byId("problem").textContent = text;
+  showProblem(problems.map((problem) => problem.text).join(" "));
   for (const field of document.querySelectorAll(".field")) {
     const bad = problems.some((problem) => problem.field === field.dataset.name);
     field.classList.toggle("outside", bad);
@@ -65,6 +63,12 @@ function update() {
   later(settle);
 }
 
+function showProblem(text) {
+  byId("problem").hidden = !text;
+  // Screen readers would read the same text again.
+  if (byId("problem").textContent !== text) byId("problem").textContent = text;
+}
+
 let frame = 0;
 let timer = 0;
 
@@ -76,7 +80,13 @@ function later(action) {
 
 async function reload() {
   const [forState, forPins] = [state, pins];
-  const groups = await Promise.all([state, ...pins].map(load));
+  let groups;
+  try {
+    groups = await Promise.all([state, ...pins].map(load));
+  } catch (error) {
+    showProblem(`The weights in this page cannot be read: ${error.message}`);
+    return;
+  }
   if (forState !== state || forPins !== pins) return; // a later call does it
   current = groups[0];
   pinned = pins
@@ -339,4 +349,5 @@ byId("about-version").textContent = `ppiscs-jax ${about.version}.`;
 byId("weights-note").textContent = about.compact
   ? `Compact page: its weights are rounded, and 95 % of curves stay within ${shown(100 * about.largest_rounding_error, 2)} % of their maximum. The band includes this.`
   : "";
-reload();
+if ("DecompressionStream" in window) reload();
+else showProblem("This browser is too old for this page: it needs one of 2023 or later.");

@@ -110,7 +110,7 @@ function problemsOf(about, state) {
   }
   if (state.inner >= state.outer) say("inner", "The inner angle must be below the outer angle.");
   if (!(state.dose > 0 && state.dose <= about.most_dose)) {
-    say("dose", `The dose must be above 0 and up to ${about.most_dose.toExponential(0)} e⁻/Å².`);
+    say("dose", `The dose must be above 0 and up to ${shown(about.most_dose)} e⁻/Å².`);
   }
   const atoms = limitsOf(about, state, "atoms");
   if (!Number.isInteger(state.atoms) || outside(state.atoms, atoms)) {
