@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster, also where Python is told not to write any.
 SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --compile-bytecode --python $(BIN)/python
 
-.PHONY: curve test test-slow fuzz lint explorer-check release-check clean
+.PHONY: curve test test-slow fuzz lint explorer-check release-check docs clean
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
@@ -33,6 +33,10 @@ lint: $(VENV)/.synced-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The site, in output/docs. Its code is run; warnings and failing cells fail the build.
+docs: $(VENV)/.synced-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going docs output/docs
 
 # The explorer page in Chromium: speed, console, accessibility, screenshots in output/explorer.
 # Needs Node with npm, and Chromium (CHROMIUM=path).
@@ -65,4 +69,8 @@ $(VENV)/.synced-run: pyproject.toml uv.lock | $(BIN)/uv
 
 $(VENV)/.synced-dev: pyproject.toml uv.lock | $(BIN)/uv
 	$(SYNC) --group dev --extra networks --extra campaigns
+	touch $@
+
+$(VENV)/.synced-docs: pyproject.toml uv.lock | $(BIN)/uv
+	$(SYNC) --no-default-groups --group docs --extra networks
 	touch $@
