@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster, also where Python is told not to write any.
 SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --compile-bytecode --python $(BIN)/python
 
-.PHONY: curve test test-slow fuzz lint clean
+.PHONY: curve test test-slow fuzz lint explorer-check release-check docs clean
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
@@ -34,6 +34,27 @@ lint: $(VENV)/.synced-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The site, in output/docs. Its code is run; warnings and failing cells fail the build.
+docs: $(VENV)/.synced-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going docs output/docs
+
+# The explorer page in Chromium: speed, console, accessibility, screenshots in output/explorer.
+# Needs Node with npm, and Chromium (CHROMIUM=path).
+CHROMIUM ?= /usr/bin/chromium
+NODE_MODULES = output/explorer/node_modules
+
+explorer-check: $(VENV)/.synced-run
+	mkdir -p output/explorer
+	npm install --silent --no-save --prefix output/explorer playwright-core@1.65.1 axe-core@4.14.1
+	$(BIN)/ppiscs explore --no-open --out output/explorer/page.html
+	CHROMIUM=$(CHROMIUM) node tests/explorer/browser.mjs output/explorer/page.html output/explorer $(NODE_MODULES)
+
+# Wheel and sdist, installed and used in clean environments of each Python.
+PYTHONS ?= 3.11 3.12 3.13
+
+release-check: | $(BIN)/uv
+	UV=$(abspath $(BIN)/uv) .ci/release-check output/release $(PYTHONS)
+
 clean:
 	rm -rf $(VENV) output
 
@@ -47,5 +68,9 @@ $(VENV)/.synced-run: pyproject.toml uv.lock | $(BIN)/uv
 	touch $@
 
 $(VENV)/.synced-dev: pyproject.toml uv.lock | $(BIN)/uv
-	$(SYNC) --group dev
+	$(SYNC) --group dev --extra networks --extra campaigns
+	touch $@
+
+$(VENV)/.synced-docs: pyproject.toml uv.lock | $(BIN)/uv
+	$(SYNC) --no-default-groups --group docs --extra networks
 	touch $@

@@ -51,6 +51,25 @@ class MissingFileError(InputError, FileNotFoundError):
     """A file that was to be read is not there: bad input, and a `FileNotFoundError`."""
 
 
+EXTRAS = {
+    "dask": "campaigns",
+    "distributed": "campaigns",
+    "flax": "networks",
+    "optax": "networks",
+    "orbax": "networks",
+}
+"""Packages that the default installation leaves out, and the extra that installs each."""
+
+
+class MissingExtraError(InputError, ModuleNotFoundError):
+    """Something was asked for that needs an extra of this package, which is not installed."""
+
+    def __init__(self, error: ModuleNotFoundError):
+        package = (error.name or "").split(".")[0]
+        name = f"ppiscs-jax[{EXTRAS[package]}]" if package in EXTRAS else package
+        super().__init__(f"{package}: is not installed; pip install '{name}'")
+
+
 def is_number(value: object) -> bool:
     """Whether `value` is one real number: no text, no truth value, no array of several."""
     if value is None or isinstance(value, bool | np.bool_ | str | bytes | complex):

@@ -42,7 +42,7 @@ FLOORS = (
     ("inverse",),
     ("counting",),
     ("plots",),
-    ("explorer",),
+    ("explorer", "doctor"),
     ("cli",),
 )
 """Rooms, lowest floor first. Rooms of one floor may import each other."""

@@ -11,7 +11,9 @@ import ppiscs_jax
 from ppiscs_jax.cli import dataset, experiment
 from ppiscs_jax.cli.compilation_cache import use_compilation_cache
 from ppiscs_jax.cli.design import DesignCommand, design
+from ppiscs_jax.cli.doctor import doctor
 from ppiscs_jax.cli.evaluate import evaluate
+from ppiscs_jax.cli.explore import explore
 from ppiscs_jax.cli.fit import fit, uncertainty
 from ppiscs_jax.cli.generate import generate
 from ppiscs_jax.cli.options import PairCommand
@@ -34,11 +36,13 @@ app = typer.Typer(
 app.command(cls=PairCommand)(predict)
 app.command(cls=PairCommand)(simulate)
 app.command(cls=DesignCommand)(design)
+app.command()(explore)
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)
 app.command()(fit)
 app.command()(uncertainty)
+app.command()(doctor)
 app.add_typer(dataset.app, name="dataset", no_args_is_help=True)
 app.add_typer(experiment.app, name="experiment", no_args_is_help=True)
 

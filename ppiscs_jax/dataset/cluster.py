@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.errors import InputError, MissingExtraError
 
 Work = Callable[[Any], Any]
 Results = Generator[tuple[Any, Any], None, None]
@@ -121,8 +121,11 @@ def _on_client(client: Any, work: Work, items: Sequence[Any]) -> Results:
 
 @contextmanager
 def _client(resources: Resources) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error) from error
 
     if resources.scheduler is not None:
         try:

@@ -6,6 +6,8 @@ aperture and rmsd, in which most are small, and rounded. Read again, they are pu
 order, from which rounding may have moved them.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from ppiscs_jax.surrogate.additive_schema import (
     check_whole,
     of_group,
 )
+from ppiscs_jax.surrogate.splines import SplineAxis
 
 FORMAT = "ppiscs-jax additive 3"
 WIDTH_MRAD = 10.0
@@ -77,26 +80,46 @@ def load_additive(path: str | Path) -> AdditiveModel:
         InputError: the file holds no such model, or is damaged.
         FileNotFoundError: there is no such file.
     """
-    with reading_npz(path, FORMAT, "an additive model") as arrays:
-        whole = arrays.read(WHOLE)
-        axes = axes_of(whole)
+    with reading_packed(path) as (whole, axes, read_group):
         sizes = axes["aperture"].size, axes["rmsd"].size
-        shape = check_whole(whole, axes)
-        scattered = np.empty(shape, np.float32)
+        scattered = np.empty(check_whole(whole, axes), np.float32)
         for g in range(len(scattered)):
-            read = arrays.read(of_group(g, shape))
-            scattered[g] = _unpacked({name: read[f"{name}_{g}"] for name in PARTS}, *sizes)
+            scattered[g] = unpacked(read_group(g), *sizes)
         if not np.max(scattered) <= LARGEST_ANGSTROM2:
             raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
-        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS}
+        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS} | axes
         made_for = ("atomic_numbers", "zone_codes", "voltages_kv", "rmsd_ends", "aperture", "angle")
         return AdditiveModel(
-            trained_range=trained_range(*((fields | axes)[name] for name in made_for)),
+            trained_range=trained_range(*(fields[name] for name in made_for)),
             scattered=jnp.asarray(scattered),
             unscattered=jnp.asarray(whole["unscattered"].astype(np.float32)),
             **fields,
-            **axes,
         )
+
+
+@contextmanager
+def reading_packed(
+    path: str | Path,
+) -> Iterator[tuple[Arrays, dict[str, SplineAxis], Callable[[int], Arrays]]]:
+    """The content of a file of `save_additive` as it is stored, for other encodings of it.
+
+    Gives the arrays that all groups share, the axes, and a function that reads the arrays `PARTS`
+    of one group, by its index, which `unpacked` turns into coefficients.
+
+    Raises:
+        InputError: the file holds no such model, or is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    with reading_npz(path, FORMAT, "an additive model") as arrays:
+        whole = arrays.read(WHOLE)
+        axes = axes_of(whole)
+        shape = check_whole(whole, axes)
+
+        def read_group(group: int) -> Arrays:
+            read = arrays.read(of_group(group, shape))
+            return {name: read[f"{name}_{group}"] for name in PARTS}
+
+        yield whole, axes, read_group
 
 
 def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
@@ -138,7 +161,7 @@ def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
     }
 
 
-def _unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
+def unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
     """The coefficients of `_packed`, in falling order."""
     steps = arrays["high"] * np.int32(2 * HALF) + arrays["low"]
     steps = np.cumsum(steps, axis=-1, dtype=np.int32).astype(np.float32)

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
-import orbax.checkpoint as ocp
+
+from ppiscs_jax.errors import MissingExtraError
+
+try:
+    import orbax.checkpoint as ocp
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error) from error
 
 KEPT = 2
 """Checkpoints kept: one is whole even while the next is written."""

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ppiscs_jax.errors import InputError
+from ppiscs_jax.errors import InputError, MissingExtraError
 from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema
+
+try:
+    import flax.linen as nn
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error) from error
 
 INPUT_SHIFT = (50.0, 0.5, 143.0, 0.0, 0.0, 26.0, 99.0, 177.0, 0.11)
 INPUT_SCALE = (27.0, 0.5, 91.0, 6e-4, 58.0, 5.0, 52.0, 52.0, 0.023)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -88,8 +89,13 @@ def load_surrogate(name: str | Path = ADDITIVE) -> Surrogate:
 
 @cache
 def _shipped(name: str) -> Surrogate:
-    with as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name]) as path:
+    with shipped_file(name) as path:
         return _read_npz(path)
+
+
+def shipped_file(name: str = ADDITIVE) -> AbstractContextManager[Path]:
+    """The file of a shipped surrogate, a path for as long as the context lasts."""
+    return as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name])
 
 
 def _read_npz(path: Path) -> Surrogate:

@@ -2,12 +2,17 @@
 
 from typing import Annotated, Literal, Self
 
-import optax
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ppiscs_jax.config import Model
+from ppiscs_jax.errors import MissingExtraError
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.losses import Terms
+
+try:
+    import optax
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error) from error
 
 
 class Architecture(Model):

@@ -1,0 +1,53 @@
+"""Sphinx: `make docs` builds the site; warnings and failing cells fail the build."""
+
+import re
+from importlib.metadata import version as version_of
+
+project = "ppiscs-jax"
+author = "The ppiscs-jax developers"
+release = version_of("ppiscs-jax")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True}
+napoleon_google_docstring = True
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"ppiscs-jax {release}"
+
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
+"""Links to files of the repository that are no pages of the site."""
+
+
+def name_files(app, docname, source):
+    """Name files outside of the site instead of linking to them."""
+    source[0] = OUTSIDE.sub(r"\1 (`\2`)", source[0])
+
+
+def as_markdown(app, what, name, obj, options, lines):
+    """Docstrings use single backquotes for code, which are double ones in reStructuredText.
+
+    Fields that share a description, `a, b: text`, would be taken for a type and a name.
+    """
+    text = re.sub(r"(?<![`:\w])`([^`\n]+)`(?!`)", r"``\1``", "\n".join(lines))
+    text = re.sub(r"^ +\w+(?:, \w+)+:", lambda m: m[0].replace(", ", ","), text, flags=re.M)
+    lines[:] = text.replace("*", r"\*").replace("|", r"\|").splitlines()
+
+
+def setup(app):
+    """Connect what is above."""
+    app.connect("source-read", name_files)
+    # Before napoleon, which makes reStructuredText of sections.
+    app.connect("autodoc-process-docstring", as_markdown, priority=100)

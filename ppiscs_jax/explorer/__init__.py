@@ -1,0 +1,1 @@
+"""A self-contained HTML page that evaluates the default surrogate in the browser."""
