@@ -25,6 +25,7 @@ napoleon_google_docstring = True
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"ppiscs-jax {release}"
 
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
