@@ -282,17 +282,17 @@ function ppiscs(about, group, coefficients, x) {
 
 /** Standard error of a curve of `ppiscs` [Å²], with that of compact weights. */
 function standardError(about, x, curve) {
-  const c = about.constants;
+  const error = about.error;
   const largest = Math.max(...curve);
   const level =
-    c.NOISE *
-    ((x.outer - x.inner) / c.REFERENCE_WIDTH_MRAD) ** c.WIDTH_POWER *
-    (x.aperture / c.REFERENCE_APERTURE_MRAD) ** c.APERTURE_POWER *
+    error.level *
+    ((x.outer - x.inner) / error.reference_width_mrad) ** error.width_power *
+    (x.aperture / error.reference_aperture_mrad) ** error.aperture_power *
     largest;
   const between = betweenVoltages(about, x.kv);
   return curve.map((value) =>
     Math.hypot(
-      level * (Math.max(value, 0) / largest) ** c.CURVE_POWER,
+      level * (Math.max(value, 0) / largest) ** error.curve_power,
       between * value,
       about.rounding_error * largest,
     ),

@@ -1,5 +1,6 @@
 """The explorer: one HTML page that holds the default surrogate and needs nothing else."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from ppiscs_jax.settings import RANGES
 from ppiscs_jax.surrogate import additive
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive, unpacked
+from ppiscs_jax.surrogate.error_model import REFERENCE_APERTURE_MRAD, REFERENCE_WIDTH_MRAD
 from ppiscs_jax.surrogate.predict import load_surrogate, predict, shipped_file
 
 SUFFIXES = (".html", ".htm")
@@ -38,12 +40,6 @@ SCRIPTS = (
 """Source files of the page's script, in the order in which they are put together."""
 
 CONSTANTS = (
-    "NOISE",
-    "REFERENCE_WIDTH_MRAD",
-    "WIDTH_POWER",
-    "REFERENCE_APERTURE_MRAD",
-    "APERTURE_POWER",
-    "CURVE_POWER",
     "VOLTAGE_GAP",
     "REFERENCE_KV",
     "STRETCHED_FROM_MRAD",
@@ -112,6 +108,11 @@ def explorer_page(
         "ranges": RANGES,
         "most_dose": MOST_DOSE,
         "constants": {name: getattr(additive, name) for name in CONSTANTS},
+        "error": {
+            **dataclasses.asdict(additive.ERROR),
+            "reference_width_mrad": REFERENCE_WIDTH_MRAD,
+            "reference_aperture_mrad": REFERENCE_APERTURE_MRAD,
+        },
         "rest_energy_kev": ELECTRON_REST_ENERGY_KEV,
         "planck_times_c": PLANCK_TIMES_C_KEV_ANGSTROM,
         "elements": {
