@@ -9,6 +9,7 @@ import typer
 
 import ppiscs_jax
 from ppiscs_jax.cli import dataset, experiment
+from ppiscs_jax.cli.count import count
 from ppiscs_jax.cli.design import DesignCommand, design
 from ppiscs_jax.cli.evaluate import evaluate
 from ppiscs_jax.cli.fit import fit, uncertainty
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command(cls=PairCommand)(predict)
 app.command(cls=PairCommand)(simulate)
 app.command(cls=DesignCommand)(design)
+app.command(cls=PairCommand)(count)
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)

@@ -38,8 +38,8 @@ NOISE = 5.0
 SMOOTHING = 0.17
 """Width of the Gaussian by which images are smoothed, in distances of neighbouring columns."""
 
-FAINTEST = 0.06
-"""Peaks must have this part of the height of the highest ones."""
+FAINTEST = 0.08
+"""Peaks must have this part of a typical height."""
 
 
 def crystal_spacings(element: str, zone: str) -> tuple[float, float]:
@@ -81,10 +81,16 @@ def find_columns(
     blocks = curved[: shape[0] * block, : shape[1] * block]
     blocks = blocks.reshape(shape[0], block, shape[1], block)
     noise = np.quantile(blocks.std(axis=(1, 3)), 0.05)
-    least = max(NOISE * noise, FAINTEST * np.quantile(heights, 0.98)) if len(heights) else 0.0
-    chosen = heights > least
+    chosen = heights > max(NOISE * noise, FAINTEST * _typical(heights))
     positions = np.stack([columns[chosen], rows[chosen]], axis=1) * image.pixel_angstrom
     return check_positions(image, positions)
+
+
+def _typical(heights: Float[np.ndarray, " n"]) -> float:
+    """The height of which peaks above and below have equal sums: small ones hardly count."""
+    falling = np.sort(heights)[::-1]
+    sums = np.cumsum(falling)
+    return float(falling[np.searchsorted(sums, sums[-1] / 2)]) if len(falling) else np.inf
 
 
 def estimate_spacing(image: AdfImage) -> float:

@@ -1,13 +1,13 @@
 """The joint posterior of all numbers of atoms, the scale of the intensity and the microscope.
 
-Cross-section i is gain × (V_n(θ) + Σ z_k m_kn) + offset for a column of n atoms, with settings θ, the
-surrogate's error modes m, and a variance of its standard error squared plus a scatter in parts of
-itself. Beforehand all numbers of atoms from 0 to a largest one are as likely, and so are all largest
-ones: without it, a smaller gain, which puts more numbers of atoms near each value, would seem better.
-Both are summed over exactly, the numbers of atoms column by column; the few shared numbers have
-Gaussian priors. The posterior has one maximum for each false scale: the maxima are searched from
-starts along the direction in which the scale varies most, and weighed by Laplace's approximation of
-their evidence.
+Cross-section i is gain × (V_n(θ) + Σ z_k m_kn) + offset for a column of n atoms, with settings θ,
+the surrogate's error modes m, and a variance of its standard error squared plus a scatter in parts
+of itself. Beforehand all numbers of atoms from 0 to a largest one are equally likely, and so are
+all largest ones; without the largest one a smaller gain, which puts more numbers of atoms near each
+value, would seem better. Both are summed over exactly, the numbers of atoms column by column; the
+few shared numbers have Gaussian priors. The posterior has one maximum for each false scale: the
+maxima are searched from starts along the direction in which the scale varies most, and weighed by
+Laplace's approximation of their evidence.
 """
 
 from collections.abc import Callable
@@ -45,6 +45,9 @@ LEAST_PROBABILITY = 1e-4
 DIFFERENCE = 1e-4
 """Step of differences of gradients, in standard deviations of the prior."""
 
+LEAST_SUM = 1e-300
+"""Added to sums of densities, so that they have logarithms."""
+
 DRAWS = 64
 """Draws around each maximum over which probabilities are averaged."""
 
@@ -80,12 +83,11 @@ def count_jointly(
     """
     if bad := range_problem("seed", seed, 0, 2**63 - 1, "", whole=True):
         raise InputError(bad)
+    nominal = np.asarray(forward(jnp.asarray(problem.x, jnp.float32)), float)
+    n_atoms, means = with_nothing(problem.gain * nominal + problem.offset_angstrom2)
+    thickest = _thickest(means, values)
+    kept = len(n_atoms) - 1
     with jax.enable_x64(True):
-        nominal = np.asarray(forward(jnp.asarray(problem.x)), float)
-        n_atoms, means = with_nothing(problem.gain * nominal + problem.offset_angstrom2)
-        thickest = _thickest(means, values)
-        kept = min(len(n_atoms) - 1, int(1.5 * thickest) + 10)
-        n_atoms = n_atoms[: kept + 1]
         modes = np.zeros((0, kept)) if error_modes is None else np.asarray(error_modes)[:, :kept]
         low, high = problem.bounds
         data = {
@@ -139,30 +141,39 @@ def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Arr
     return means, SCATTER * SCATTER_FACTOR ** u[-1]
 
 
-def _logs(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Array, Array]:
-    """Logs of the densities of all values for all numbers of atoms, shape (N, m); of their means
-    up to each largest number of atoms; and of the product of these over columns, shape (m,)."""
-    means, scatter = _curve(model, data, u)
+def _logs(data: dict[str, Array], means: Array, scatter: Array) -> tuple[Array, Array, Array]:
+    """Log densities of the values.
+
+    For all numbers of atoms, shape (N, m); averaged up to each largest number of atoms, (N, m);
+    and the sum of these averages over the columns, (m,).
+    """
     variance = data["variance"][:, None] + jnp.square(scatter * means)
     squared = jnp.square(data["values"][:, None] - means)
     logs = -0.5 * (squared / variance + jnp.log(2 * jnp.pi * variance))
-    averages = jax.lax.cumlogsumexp(logs, axis=1) - jnp.log(jnp.arange(1, len(means) + 1))
+    highest = jax.lax.stop_gradient(jnp.max(logs, axis=1, keepdims=True))
+    # Triangular matrices compile much faster than cumulative sums of logarithms.
+    up_to = jnp.triu(jnp.ones((len(means), len(means))))
+    sums = jnp.log(jnp.exp(logs - highest) @ up_to + LEAST_SUM) + highest
+    averages = sums - jnp.log(jnp.arange(1, len(means) + 1))
     return logs, averages, jnp.sum(averages, axis=0)
 
 
-def _cost(model: Partial, data: dict[str, Array], u: Array) -> Array:
-    """Negative log posterior in standard deviations of the priors, without constants."""
-    _, _, of_largest = _logs(model, data, u)
-    return -jax.scipy.special.logsumexp(of_largest) + 0.5 * jnp.sum(u**2)
+def _cost(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Negative log posterior in standard deviations of the priors, and `_curve`."""
+    means, scatter = _curve(model, data, u)
+    _, _, of_largest = _logs(data, means, scatter)
+    cost = -jax.scipy.special.logsumexp(of_largest) + 0.5 * jnp.sum(u**2)
+    return cost, (means, scatter)
 
 
-_value_and_gradient = jax.jit(jax.value_and_grad(_cost, argnums=2))
+_evaluate = jax.jit(jax.value_and_grad(_cost, argnums=2, has_aux=True))
+"""The one function with the forward model in it, which takes long to compile."""
 
 
 def _hessian(model: Partial, data: dict[str, Array], u: np.ndarray) -> Float[np.ndarray, "u u"]:
     """Central differences of exact gradients, which take no time to compile."""
     sides = [
-        np.asarray(_value_and_gradient(model, data, jnp.asarray(u + step))[1], float)
+        np.asarray(_evaluate(model, data, jnp.asarray(u + step))[1], float)
         for one in np.eye(len(u))
         for step in (DIFFERENCE * one, -DIFFERENCE * one)
     ]
@@ -171,18 +182,22 @@ def _hessian(model: Partial, data: dict[str, Array], u: np.ndarray) -> Float[np.
 
 
 @jax.jit
-def _probabilities(model: Partial, data: dict[str, Array], us: Array) -> Float[Array, "N m"]:
+def _probabilities(
+    data: dict[str, Array], means: Float[Array, "draws m"], scatter: Float[Array, " draws"]
+) -> Float[Array, "N m"]:
     """Of numbers of atoms, averaged over draws."""
 
-    def one(u: Array) -> Array:
-        logs, averages, of_largest = _logs(model, data, u)
+    def one(draw: tuple[Array, Array]) -> Array:
+        logs, averages, of_largest = _logs(data, *draw)
         m = len(of_largest)
         prior = jax.nn.log_softmax(of_largest) - jnp.log(jnp.arange(1, m + 1))
         # Of each number of atoms: all largest numbers from it on.
-        beyond = jax.lax.cumlogsumexp(prior - averages, axis=1, reverse=True)
-        return jnp.exp(logs + beyond)
+        terms = prior - averages
+        highest = jnp.max(terms, axis=1, keepdims=True)
+        beyond = jnp.exp(terms - highest) @ jnp.tril(jnp.ones((m, m)))
+        return jax.nn.softmax(logs + jnp.log(beyond + LEAST_SUM), axis=1)
 
-    return jnp.mean(jax.lax.map(one, us), axis=0)
+    return jnp.mean(jax.lax.map(one, (means, scatter)), axis=0)
 
 
 def _starts(
@@ -190,11 +205,12 @@ def _starts(
 ) -> Float[np.ndarray, "starts u"]:
     """Points along the direction in which the thick columns' cross-sections vary most."""
 
-    def scale(u: Array) -> Array:
-        means, _ = _curve(model, data, u)
-        return jnp.log(means[min(thickest, len(means) - 1)])
+    def scale(u: np.ndarray) -> float:
+        means = _evaluate(model, data, jnp.asarray(u))[0][1][0]
+        return float(jnp.log(means[min(thickest, len(means) - 1)]))
 
-    slope = np.asarray(jax.grad(scale)(jnp.zeros(size)), float)
+    steps = DIFFERENCE * np.eye(size)
+    slope = np.array([scale(step) - scale(-step) for step in steps]) / (2 * DIFFERENCE)
     spread = float(np.linalg.norm(slope))
     if not np.isfinite(spread):
         raise InputError("settings: the forward model knows no curve there")
@@ -216,7 +232,7 @@ def _maxima(
     """Cost and place of every maximum of the posterior that is found."""
 
     def function(u: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = _value_and_gradient(model, data, jnp.asarray(u))
+        (value, _), gradient = _evaluate(model, data, jnp.asarray(u))
         return float(value), np.asarray(gradient, float)
 
     found: list[tuple[float, np.ndarray]] = []
@@ -261,8 +277,10 @@ def _weighed(
     for weight, i in zip(weights, order, strict=True):
         u, spread = maxima[i][1], spreads[i]
         draws = u + generator.standard_normal((DRAWS, len(u))) @ spread.T
-        here = np.asarray(_probabilities(model, data, jnp.asarray(draws)), float)
-        means = np.asarray(_curve(model, data, jnp.asarray(u))[0], float)
+        curves = [_evaluate(model, data, jnp.asarray(draw))[0][1] for draw in (*draws, u)]
+        drawn = [jnp.stack(parts) for parts in zip(*curves[:-1], strict=True)]
+        here = np.asarray(_probabilities(data, *drawn), float)
+        means = np.asarray(curves[-1][0], float)
         std = np.sqrt(np.sum(spread**2, axis=1))
         width = np.asarray(data["width"])
         values = np.clip(problem.stated + width * u[:free], *problem.bounds)
