@@ -42,6 +42,9 @@ SAME = 0.05
 LEAST_PROBABILITY = 1e-4
 """Maxima of less evidence are left out."""
 
+GRADIENT = 1e-3
+"""Largest slope at a maximum, per standard deviation of the prior."""
+
 DIFFERENCE = 1e-4
 """Step of differences of gradients, in standard deviations of the prior."""
 
@@ -239,7 +242,7 @@ def _maxima(
     starts = _starts(model, data, len(data["free"]) + len(data["modes"]) + 1, thickest)
     for number, start in enumerate(starts, 1):
         end: Any = scipy.optimize.minimize(
-            function, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-11}
+            function, start, jac=True, method="BFGS", options={"maxiter": 200, "gtol": GRADIENT}
         )
         if np.isfinite(end.fun) and all(np.abs(end.x - u).max() > SAME for _, u in found):
             found.append((float(end.fun), end.x))

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from ppiscs_jax.counting.cross_sections import cross_sections
 from ppiscs_jax.counting.gaussians import gauss_newton, into_tiles, loss, model_tiles
@@ -76,7 +75,17 @@ def test_gradient_of_the_image():
         "background": jax.numpy.asarray([0.1]),
     }
     tiles = into_tiles(pixels, positions, 6.0)
-    check_grads(lambda p: loss(p, tiles), (parameters,), 1, modes="rev", rtol=0.02)
+    gradient = jax.grad(loss)(parameters, tiles)
+    generator = np.random.default_rng(1)
+    way = jax.tree.map(lambda a: jax.numpy.float32(generator.normal(size=a.shape)), parameters)
+    ends = [
+        float(loss(jax.tree.map(lambda a, d, h=h: a + h * d, parameters, way), tiles))
+        for h in (0.02, -0.02)
+    ]
+    along = sum(float(jax.numpy.sum(g * d)) for g, d in zip(*map(jax.tree.leaves, (gradient, way)),
+                                                            strict=True))  # fmt: skip
+    # Sums of 11,000 squares in single precision: 3e-3 of about 5500, over a distance of 0.04.
+    assert (ends[0] - ends[1]) / 0.04 == pytest.approx(along, rel=0.02, abs=0.1)
 
     derivatives = jax.jacfwd(lambda p: (model_tiles(p, tiles) * tiles.mask).ravel())(parameters)
     each = np.stack([*np.moveaxis(derivatives["positions"], -1, 0), derivatives["heights"]], -1)
