@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from ppiscs_jax.counting.images import AdfImage
 from ppiscs_jax.files import replacing
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+Figure = Any
+"""A figure of Matplotlib, which is imported only where figures are drawn."""
 
 PACKAGES = ("ppiscs-jax", "jax", "numpy", "scipy")
 
@@ -69,7 +69,7 @@ class Counted:
 
         return pandas.DataFrame(self.columns())
 
-    def figures(self) -> dict[str, "Figure"]:
+    def figures(self) -> dict[str, Figure]:
         """Figures by name: count_map, certainty, histogram, and icl of the statistics."""
         from ppiscs_jax.plots import counting as plots  # matplotlib is slow to import
 
@@ -95,7 +95,7 @@ class Counted:
             )
         return found
 
-    def plot(self, path: str | Path | None = None) -> "Figure":
+    def plot(self, path: str | Path | None = None) -> Figure:
         """The count map over the image, saved to a path (.png, .pdf, .svg) if one is given."""
         from ppiscs_jax.plots.curves import save_figure
 
@@ -176,7 +176,7 @@ class Counted:
             written.append(folder / f"{name}.png")
         return written
 
-    def _report(self, figures: Mapping[str, "Figure"]) -> str:
+    def _report(self, figures: Mapping[str, Figure]) -> str:
         """One page with the figures in it, and every setting and version."""
         summary = self.summary()
         explanations = summary.pop("explanations")
