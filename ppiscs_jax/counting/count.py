@@ -28,6 +28,9 @@ METHODS = ("joint", "hybrid", "statistics", "library")
 STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
 """Standard deviations of what is uncertain, unless others are given."""
 
+SATURATED, FEWEST_SATURATED = 1e-3, 20
+"""Part and number of the pixels that may have the largest intensity."""
+
 REACH = 5.0
 """Bounds of what is uncertain, in standard deviations."""
 
@@ -81,6 +84,7 @@ def count(
                 f"{image.source}: the method {method} needs intensities as fractions of the "
                 "incident beam: give the levels of vacuum and detector, or use statistics"
             )
+    problems.append(_saturation_problem(image))
     std = STD if std is None else std
     problems += [p for name in std if (p := choice_problem("std", name, LIMITS))]
     if any(problems):
@@ -119,6 +123,18 @@ def count(
         "seed": seed,
     }
     return Counted(image, sections, counts, settings, options)
+
+
+def _saturation_problem(image: AdfImage) -> str | None:
+    """Say that the brightest pixels are cut off, or None."""
+    highest = image.pixels.max()
+    cut = int(np.count_nonzero(image.pixels == highest))
+    if cut <= max(FEWEST_SATURATED, SATURATED * image.pixels.size):
+        return None
+    return (
+        f"{image.source}: {cut} pixels have the largest intensity, {highest:.5g}: the detector or "
+        "its converter is saturated, and the cross-sections of thick columns would be too small"
+    )
 
 
 def _found(image: AdfImage, settings: Settings | None) -> Float[np.ndarray, "n 2"]:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # its submodules load when first used
 from jaxtyping import Float, Int
 
-from ppiscs_jax.counting.mixture import Mixtures, fit_mixtures
+from ppiscs_jax.counting.mixture import Mixtures, fit_mixtures, summarised
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 
 LEVEL = 0.95
@@ -203,12 +203,15 @@ def count_by_hybrid(
         raise InputError(problem)
     n_atoms, means = with_nothing(curve)
     thickest = max(1, int(np.searchsorted(means, values.max())))
-    starts = gain_starts(gain_std, thickest)
-    found: list[tuple[float, float, np.ndarray]] = []
-    for start in starts:
-        score, gain, probabilities = _scaled_mixture(values, means, float(start), gain_std)
-        if all(abs(gain / other - 1) > SAME_GAIN for _, other, _ in found):
-            found.append((score, gain, probabilities))
+    kept = int(thickest * (1 + 4 * gain_std)) + 3
+    n_atoms, means = n_atoms[: kept + 1], means[: kept + 1]
+    ends: list[float] = []
+    for start in gain_starts(gain_std, thickest):
+        _, gain, _ = _scaled_mixture(*summarised(values), means, float(start), gain_std)
+        if all(abs(gain / other - 1) > SAME_GAIN for other in ends):
+            ends.append(gain)
+    once = np.ones(len(values))
+    found = [_scaled_mixture(values, once, means, gain, gain_std) for gain in ends]
     found.sort(key=lambda one: one[0])
     weights = scipy.special.softmax(-0.5 * np.array([score for score, _, _ in found]))
     explanations = [
@@ -251,29 +254,30 @@ def with_nothing(
 
 
 def _scaled_mixture(
-    values: np.ndarray, means: np.ndarray, start: float, gain_std: float
+    values: np.ndarray, weights: np.ndarray, means: np.ndarray, start: float, gain_std: float
 ) -> tuple[float, float, np.ndarray]:
     """Twice the negative log posterior, the gain, and probabilities (N, m) of numbers of atoms."""
     spacing = np.median(np.diff(means))
     gain, variance = start, (0.2 * spacing) ** 2
     least = (0.01 * spacing) ** 2
     proportions = np.full(len(means), 1 / len(means))
-    before = np.inf
+    before, total = np.inf, weights.sum()
     for _ in range(STEPS):
         logs = np.log(np.maximum(proportions, 1e-12)) - 0.5 * np.log(2 * np.pi * variance)
         logs = logs - 0.5 * (values[:, None] - gain * means) ** 2 / variance
         sums = scipy.special.logsumexp(logs, axis=1, keepdims=True)
-        score = -2 * float(sums.sum()) + ((gain - 1) / gain_std) ** 2
+        score = -2 * float(weights @ sums[:, 0]) + ((gain - 1) / gain_std) ** 2
         belonging = np.exp(logs - sums)
-        if before - score < TOLERANCE * len(values):
+        if before - score < TOLERANCE * total:
             break
         before = score
-        proportions = belonging.mean(axis=0)
+        mass = weights[:, None] * belonging
+        proportions = mass.sum(axis=0) / total
         precision = variance / gain_std**2
-        upper = np.sum(belonging * values[:, None] * means) + precision
-        gain = float(upper / (np.sum(belonging * means**2) + precision))
-        squared = belonging * (values[:, None] - gain * means) ** 2
-        variance = max(float(squared.sum()) / len(values), least)
+        upper = np.sum(mass * values[:, None] * means) + precision
+        gain = float(upper / (np.sum(mass * means**2) + precision))
+        squared = mass * (values[:, None] - gain * means) ** 2
+        variance = max(float(squared.sum() / total), least)
     return score, gain, belonging
 
 

@@ -36,6 +36,13 @@ REACH = 3.0
 """Starts are within so many standard deviations of the prior."""
 
 MOST_STARTS = 150
+
+MOST_SEARCHED = 400
+"""Columns with which maxima are first searched."""
+
+SEARCHED_WITHIN = 20.0
+"""Maxima of these whose log posterior is so much lower than the highest are not followed."""
+
 SAME = 0.05
 """Maxima nearer than this, in standard deviations of the prior, are one."""
 
@@ -232,25 +239,47 @@ def _maxima(
     thickest: int,
     progress: Callable[[float], None] | None,
 ) -> list[tuple[float, np.ndarray]]:
-    """Cost and place of every maximum of the posterior that is found."""
+    """Cost and place of every maximum of the posterior that is found.
+
+    Of many columns, some are searched, whose maxima are wider and all there, before all.
+    """
+    some, count = data, len(data["values"])
+    if count > MOST_SEARCHED:
+        chosen = np.linspace(0, count - 1, MOST_SEARCHED).astype(int)
+        some = data | {name: data[name][chosen] for name in ("values", "variance")}
+    starts = _starts(model, some, len(data["free"]) + len(data["modes"]) + 1, thickest)
+    found: list[tuple[float, np.ndarray]] = []
+    for number, start in enumerate(starts, 1):
+        _add_maximum(model, some, start, found)
+        if progress:
+            progress(number / len(starts))
+    found.sort(key=lambda one: one[0])
+    if some is not data:
+        wider, found = [u for cost, u in found if cost - found[0][0] < SEARCHED_WITHIN], []
+        for start in wider:
+            _add_maximum(model, data, start, found)
+    if not found:
+        raise InputError("cross-sections: no settings near the nominal ones explain them")
+    return sorted(found, key=lambda one: one[0])
+
+
+def _add_maximum(
+    model: Partial,
+    data: dict[str, Array],
+    start: np.ndarray,
+    found: list[tuple[float, np.ndarray]],
+) -> None:
+    """Search a maximum, and add it to those found unless it is one of them."""
 
     def function(u: np.ndarray) -> tuple[float, np.ndarray]:
         (value, _), gradient = _evaluate(model, data, jnp.asarray(u))
         return float(value), np.asarray(gradient, float)
 
-    found: list[tuple[float, np.ndarray]] = []
-    starts = _starts(model, data, len(data["free"]) + len(data["modes"]) + 1, thickest)
-    for number, start in enumerate(starts, 1):
-        end: Any = scipy.optimize.minimize(
-            function, start, jac=True, method="BFGS", options={"maxiter": 200, "gtol": GRADIENT}
-        )
-        if np.isfinite(end.fun) and all(np.abs(end.x - u).max() > SAME for _, u in found):
-            found.append((float(end.fun), end.x))
-        if progress:
-            progress(number / len(starts))
-    if not found:
-        raise InputError("cross-sections: no settings near the nominal ones explain them")
-    return sorted(found, key=lambda one: one[0])
+    end: Any = scipy.optimize.minimize(
+        function, start, jac=True, method="BFGS", options={"maxiter": 200, "gtol": GRADIENT}
+    )
+    if np.isfinite(end.fun) and all(np.abs(end.x - u).max() > SAME for _, u in found):
+        found.append((float(end.fun), end.x))
 
 
 def _weighed(

@@ -128,8 +128,7 @@ def fit_mixtures(
     if any(problems):
         raise InputError(p for p in problems if p)
     least = (LEAST_WIDTH * np.std(values)) ** 2
-    parts = np.array_split(np.sort(values), min(count, MOST_POINTS))
-    points, weights = np.array([p.mean() for p in parts]), np.array([len(p) for p in parts])
+    points, weights = summarised(values)
     state = np.mean(values)[None], np.var(values), np.ones(1)
     mixtures = []
     for components in range(1, most + 1):
@@ -142,6 +141,14 @@ def fit_mixtures(
         if progress:
             progress(components)
     return Mixtures(values, dose, tuple(mixtures))
+
+
+def summarised(
+    values: Float[np.ndarray, " N"],
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """At most MOST_POINTS values, averages of neighbouring ones, and how many each stands for."""
+    parts = np.array_split(np.sort(values), min(len(values), MOST_POINTS))
+    return np.array([p.mean() for p in parts]), np.array([float(len(p)) for p in parts])
 
 
 State = tuple[np.ndarray, float, np.ndarray]

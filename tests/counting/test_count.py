@@ -61,6 +61,12 @@ def test_wrong_calibration_is_told():
         count(IMAGE, Settings("Pt", "100", 300.0, 21.0, 46.0, 190.0, 0.08), method="library")
 
 
+def test_saturated_detector():
+    cut = AdfImage(np.minimum(IMAGE.pixels, 0.5 * IMAGE.pixels.max()), PIXEL, normalised=True)
+    with pytest.raises(InputError, match="saturated"):
+        count(cut, SETTINGS, method="library")
+
+
 def test_command_line(tmp_path, capsys):
     image, out = tmp_path / "a.tif", tmp_path / "counts"
     tifffile.imwrite(
