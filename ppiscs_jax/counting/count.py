@@ -6,7 +6,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from ppiscs_jax.counting.columns import check_crystal, crystal_spacings, find_columns
+from ppiscs_jax.counting.columns import (
+    check_crystal,
+    crystal_spacings,
+    estimate_spacing,
+    find_columns,
+)
 from ppiscs_jax.counting.counts import (
     Counts,
     count_by_hybrid,
@@ -30,6 +35,9 @@ STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gai
 
 SATURATED, FEWEST_SATURATED = 1e-3, 20
 """Part and number of the pixels that may have the largest intensity."""
+
+ANOTHER_SPACING = 0.4
+"""Relative difference from the crystal's spacing from which on that in the image is trusted."""
 
 REACH = 5.0
 """Bounds of what is uncertain, in standard deviations."""
@@ -138,16 +146,16 @@ def _saturation_problem(image: AdfImage) -> str | None:
 
 
 def _found(image: AdfImage, settings: Settings | None) -> Float[np.ndarray, "n 2"]:
-    """Columns, found with the crystal's spacing where it is known."""
+    """Columns, found with the crystal's spacing unless the image clearly has another."""
     if settings is None:
         return find_columns(image)
     spacing, _ = crystal_spacings(settings.element, settings.zone_axis)
     try:
-        return find_columns(image, spacing)
+        own = estimate_spacing(image)
     except InputError:
-        # With a wrong calibration the crystal's spacing finds nothing, the image's own does.
-        check_crystal(find_columns(image), settings, image.source)
-        raise
+        return find_columns(image, spacing)
+    # With a wrong calibration the crystal's would find something else than columns.
+    return find_columns(image, spacing if abs(own / spacing - 1) < ANOTHER_SPACING else own)
 
 
 def _problem(settings: Settings, std: dict[str, float]) -> Problem:

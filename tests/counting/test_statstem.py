@@ -5,6 +5,7 @@ example_HMM_input.mat.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ppiscs_jax.counting.counts import count_by_statistics
 from ppiscs_jax.counting.cross_sections import cross_sections
 from ppiscs_jax.counting.images import read_image
 from ppiscs_jax.counting.mixture import fit_mixtures
+from ppiscs_jax.errors import InputError
 from ppiscs_jax.matfile import read_mat
 
 FOLDER = Path(os.environ.get("PPISCS_STATSTEM", "."))
@@ -52,6 +54,12 @@ def test_mixtures_of_its_example():
     counts = count_by_statistics(values, components=11, most=12)
     assert counts.total == 1189
     np.testing.assert_array_equal(counts.counts, theirs["Counts"][:, 0])
+
+
+def test_saved_objects_need_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matio", None)
+    with pytest.raises(InputError, match=r"object of a MATLAB class.*ppiscs-jax\[io\]"):
+        read_image(SERIES, frame=0)
 
 
 def test_cross_sections_of_its_series():

@@ -172,7 +172,7 @@ def test_image_of_given_atoms(grid):
 
 
 def test_displacements_of_every_batch():
-    """Without vibrations they change nothing; with them, all batches of positions but for chance."""
+    """Without vibrations they change nothing; with them, nearly all positions."""
     atoms = np.array([[2.0, 2.0, 0.0], [5.0, 4.0, 1.0]])
     options = {"scan_step_angstrom": 2.0, "pixels": 80, "configurations": 1}
 
