@@ -205,13 +205,16 @@ def count_by_hybrid(
     thickest = max(1, int(np.searchsorted(means, values.max())))
     kept = int(thickest * (1 + 4 * gain_std)) + 3
     n_atoms, means = n_atoms[: kept + 1], means[: kept + 1]
+    points, once = summarised(values), np.ones(len(values))
     ends: list[float] = []
+    found: list[tuple[float, float, np.ndarray]] = []
     for start in gain_starts(gain_std, thickest):
-        _, gain, _ = _scaled_mixture(*summarised(values), means, float(start), gain_std)
-        if all(abs(gain / other - 1) > SAME_GAIN for other in ends):
+        _, gain, _ = _scaled_mixture(*points, means, float(start), gain_std)
+        if _is_new(gain, ends):
             ends.append(gain)
-    once = np.ones(len(values))
-    found = [_scaled_mixture(values, once, means, gain, gain_std) for gain in ends]
+            end = _scaled_mixture(values, once, means, gain, gain_std)
+            if _is_new(end[1], [other for _, other, _ in found]):
+                found.append(end)
     found.sort(key=lambda one: one[0])
     weights = scipy.special.softmax(-0.5 * np.array([score for score, _, _ in found]))
     explanations = [
@@ -251,6 +254,10 @@ def with_nothing(
     if known < 1:
         raise InputError("curve: its value at one atom is not finite")
     return np.arange(known + 1), np.append(0.0, curve[:known])
+
+
+def _is_new(gain: float, others: list[float]) -> bool:
+    return all(abs(gain / other - 1) > SAME_GAIN for other in others)
 
 
 def _scaled_mixture(
