@@ -1,4 +1,4 @@
-"""ADF-STEM scattering cross-sections (PPISCS) of fcc crystals: simulate, predict, fit.
+"""ADF-STEM scattering cross-sections (PPISCS) of fcc crystals: simulate, predict, fit, count.
 
 Every public name can be imported from here. Names beyond simulation and prediction are loaded when
 they are first used, so that importing the package is fast.
@@ -18,6 +18,8 @@ from ppiscs_jax.simulate import Progress, scattering_kernel, simulate
 from ppiscs_jax.surrogate.predict import load_surrogate, predict, predict_curve
 
 if TYPE_CHECKING:
+    from ppiscs_jax.counting.count import count
+    from ppiscs_jax.counting.images import AdfImage, load_image
     from ppiscs_jax.dataset.curves import load_curves, save_curves
     from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
     from ppiscs_jax.dataset.library import Library, load_library, save_library
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from ppiscs_jax.plots.fits import plot_fit, plot_uncertainty
 
 _MODULES = {
+    "counting.count": ("count",),
+    "counting.images": ("AdfImage", "load_image"),
     "dataset.curves": ("load_curves", "save_curves"),
     "dataset.kernels": ("load_kernels", "save_kernels"),
     "dataset.library": ("Library", "load_library", "save_library"),
@@ -57,6 +61,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __version__ = version("ppiscs-jax")
 __all__ = [
+    "AdfImage",
     "Curve",
     "Free",
     "InputError",
@@ -70,6 +75,7 @@ __all__ = [
     "__version__",
     "best_design",
     "bootstrap",
+    "count",
     "coverage",
     "error_probability",
     "error_probability_map",
@@ -77,6 +83,7 @@ __all__ = [
     "fit_batch",
     "laplace",
     "load_curves",
+    "load_image",
     "load_kernels",
     "load_library",
     "load_surrogate",

@@ -39,6 +39,7 @@ def simulate_image(
     defocus_nodes: int = 7,
     core_correction: bool = True,
     positions_at_once: int = 8,
+    own_displacements: bool = False,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,6 +57,9 @@ def simulate_image(
         defocus_nodes: Gauss–Hermite nodes that integrate over it.
         core_correction: whether to correct what the band limit takes from the nuclei.
         positions_at_once: probe positions propagated together.
+        own_displacements: whether every batch of probe positions has thermal displacements of
+            its own. The noise of the few configurations then averages out over the image of a
+            column, which it does not where all positions share the displacements.
         seed: seed of every random draw.
         progress: called with the finished fraction.
 
@@ -112,5 +116,6 @@ def simulate_image(
         positions_at_once=positions_at_once,
         seed=seed,
         progress=progress,
+        own_displacements=own_displacements,
     )[:, -1, 0].reshape(configurations, *steps)
     return fractions.mean(axis=0), standard_error(fractions)

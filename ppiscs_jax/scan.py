@@ -163,10 +163,12 @@ def run_scan(
     positions_at_once: int,
     seed: int,
     progress: Callable[[float], None] | None,
+    own_displacements: bool = False,
 ) -> np.ndarray:
     """Fractions of every configuration, shape (configurations, planes, detectors, positions).
 
-    The scan takes so many `steps` along x and y over `extent`, a fraction of the cell.
+    The scan takes so many `steps` along x and y over `extent`, a fraction of the cell. With
+    `own_displacements` every batch of positions has thermal displacements of its own.
     """
     x, y = (np.arange(n) / n * part for n, part in zip(steps, extent, strict=True))
     positions = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -181,12 +183,13 @@ def run_scan(
     total, done = configurations * len(batches), 0
     for configuration in range(configurations):
         key = jax.random.fold_in(jax.random.key(seed), configuration)
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            of_batch = jax.random.fold_in(key, number) if own_displacements else key
             padded = np.resize(positions[batch], (positions_at_once, 2))
             for c10, weight in zip(*defocus, strict=True):
                 probe = (settings.convergence_mrad, float(c10), settings.c30_mm)
                 out = scan_positions(
-                    grid, specimen, planes, key, probe, edges, jnp.asarray(padded, jnp.float32)
+                    grid, specimen, planes, of_batch, probe, edges, jnp.asarray(padded, jnp.float32)
                 )
                 fractions[configuration][..., batch] += weight * np.asarray(out)[..., : len(batch)]
             done += 1

@@ -40,8 +40,8 @@ FLOORS = (
     ("dataset",),
     ("surrogate",),
     ("inverse",),
-    ("counting",),
     ("plots",),
+    ("counting",),
     ("explorer", "doctor"),
     ("cli",),
 )

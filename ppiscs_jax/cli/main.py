@@ -10,6 +10,7 @@ import typer
 import ppiscs_jax
 from ppiscs_jax.cli import dataset, experiment
 from ppiscs_jax.cli.compilation_cache import use_compilation_cache
+from ppiscs_jax.cli.count import count
 from ppiscs_jax.cli.design import DesignCommand, design
 from ppiscs_jax.cli.doctor import doctor
 from ppiscs_jax.cli.evaluate import evaluate
@@ -37,6 +38,7 @@ app.command(cls=PairCommand)(predict)
 app.command(cls=PairCommand)(simulate)
 app.command(cls=DesignCommand)(design)
 app.command()(explore)
+app.command(cls=PairCommand)(count)
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)

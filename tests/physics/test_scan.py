@@ -171,6 +171,21 @@ def test_image_of_given_atoms(grid):
     assert np.isnan(error).all()
 
 
+def test_displacements_of_every_batch():
+    """Without vibrations they change nothing; with them, nearly all positions."""
+    atoms = np.array([[2.0, 2.0, 0.0], [5.0, 4.0, 1.0]])
+    options = {"scan_step_angstrom": 2.0, "pixels": 80, "configurations": 1}
+
+    def image(rmsd, own):
+        settings = Settings(**{**COPPER, "rmsd_angstrom": rmsd})
+        return simulate_image(
+            settings, atoms, (7.0, 7.0), 1.0, positions_at_once=3, own_displacements=own, **options
+        )[0]
+
+    np.testing.assert_array_equal(image(0.0, True), image(0.0, False))
+    assert np.mean(image(0.1, True) == image(0.1, False)) < 0.1
+
+
 def test_paper_grid():
     """Au [110]: 17 × 12 cells of 2.884 × 4.078 Å, 1536 pixels, Nyquist frequency 15.7 Å⁻¹."""
     grid = paper_grid("110", 4.0782)

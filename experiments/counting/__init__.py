@@ -1,0 +1,1 @@
+"""Atom counts of simulated particles."""

@@ -1,0 +1,1 @@
+"""From an ADF image to the number of atoms of every column."""

@@ -1,0 +1,209 @@
+"""From an image to the number of atoms of every column."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from ppiscs_jax.counting.columns import (
+    check_crystal,
+    crystal_spacings,
+    estimate_spacing,
+    find_columns,
+)
+from ppiscs_jax.counting.counts import (
+    Counts,
+    count_by_hybrid,
+    count_by_library,
+    count_by_statistics,
+)
+from ppiscs_jax.counting.cross_sections import By, CrossSections, cross_sections
+from ppiscs_jax.counting.images import AdfImage
+from ppiscs_jax.counting.joint import count_jointly
+from ppiscs_jax.counting.result import Counted
+from ppiscs_jax.errors import InputError, choice_problem
+from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import load_surrogate, predict_curve
+
+Method = Literal["joint", "hybrid", "statistics", "library"]
+METHODS = ("joint", "hybrid", "statistics", "library")
+
+STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
+"""Standard deviations of what is uncertain, unless others are given."""
+
+SATURATED, FEWEST_SATURATED = 1e-3, 20
+"""Part and number of the pixels that may have the largest intensity."""
+
+ANOTHER_SPACING = 0.4
+"""Relative difference from the crystal's spacing from which on that in the image is trusted."""
+
+REACH = 5.0
+"""Bounds of what is uncertain, in standard deviations."""
+
+
+def count(
+    image: AdfImage,
+    settings: Settings | None = None,
+    *,
+    method: Method | None = None,
+    positions_angstrom: Float[np.ndarray, "n 2"] | None = None,
+    by: By = "gaussians",
+    dose_per_angstrom2: float | None = None,
+    std: dict[str, float] | None = None,
+    components: int | None = None,
+    offset: int = 0,
+    plane: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Counted:
+    """Count the atoms of every column of an ADF image.
+
+    Args:
+        image: from `load_image`, or `AdfImage(pixels, pixel_angstrom, normalised=True)`.
+        settings: of specimen and microscope; None for statistics alone.
+        method: "joint" (default with settings and normalised intensities), "hybrid",
+            "library", or "statistics" (default without), which needs no settings.
+        positions_angstrom: x, y of the columns [Å]; default: those that came with the image, or
+            else they are found.
+        by: cross-sections by overlapping "gaussians" or by "voronoi" cells.
+        dose_per_angstrom2: electrons per Å², for standard errors.
+        std: standard deviations of uncertain settings and of "gain" and "offset_angstrom2", by
+            name, for the joint method; of the gain for the hybrid one. Default: `STD`.
+        components, offset: of the statistics: number of components, and number of atoms by which
+            the first exceeds one.
+        plane: whether the background is a plane rather than a constant.
+        seed: of all random draws.
+        progress: called with what is being done.
+
+    Raises:
+        InputError: bad input, before the work that it concerns.
+    """
+    problems: list[str | None] = []
+    if method is None:
+        method = "joint" if settings is not None and image.normalised else "statistics"
+    problems.append(choice_problem("method", method, METHODS))
+    if method != "statistics":
+        if settings is None:
+            problems.append(f"settings: the method {method} needs them; or use statistics")
+        if not image.normalised:
+            problems.append(
+                f"{image.source}: the method {method} needs intensities as fractions of the "
+                "incident beam: give the levels of vacuum and detector, or use statistics"
+            )
+    problems.append(_saturation_problem(image))
+    std = STD if std is None else std
+    problems += [p for name in std if (p := choice_problem("std", name, LIMITS))]
+    if any(problems):
+        raise InputError(p for p in problems if p)
+    say = progress or (lambda _: None)
+    curve = problem = None
+    if settings is not None and method != "statistics":
+        curve = predict_curve(settings)
+        problem = _problem(settings, std)
+    if positions_angstrom is None:
+        positions_angstrom = image.positions_angstrom
+    if positions_angstrom is None:
+        say("finding columns")
+        positions_angstrom = _found(image, settings)
+    if settings is not None:
+        check_crystal(positions_angstrom, settings, image.source)
+    say(f"measuring {len(positions_angstrom)} columns")
+    sections = cross_sections(
+        image,
+        positions_angstrom,
+        by=by,
+        dose_per_angstrom2=dose_per_angstrom2,
+        plane=plane,
+        progress=progress,
+    )
+    say("counting atoms")
+    counts = _counts(method, sections, curve, problem, std, components, offset, seed, say)
+    options = {
+        "method": method,
+        "by": by,
+        "dose_per_angstrom2": dose_per_angstrom2,
+        "std": std if method in ("joint", "hybrid") else None,
+        "components": components,
+        "offset": offset,
+        "plane": plane,
+        "seed": seed,
+    }
+    return Counted(image, sections, counts, settings, options)
+
+
+def _saturation_problem(image: AdfImage) -> str | None:
+    """Say that the brightest pixels are cut off, or None."""
+    highest = image.pixels.max()
+    cut = int(np.count_nonzero(image.pixels == highest))
+    if cut <= max(FEWEST_SATURATED, SATURATED * image.pixels.size):
+        return None
+    return (
+        f"{image.source}: {cut} pixels have the largest intensity, {highest:.5g}: the detector or "
+        "its converter is saturated, and the cross-sections of thick columns would be too small"
+    )
+
+
+def _found(image: AdfImage, settings: Settings | None) -> Float[np.ndarray, "n 2"]:
+    """Columns, found with the crystal's spacing unless the image clearly has another."""
+    if settings is None:
+        return find_columns(image)
+    spacing, _ = crystal_spacings(settings.element, settings.zone_axis)
+    try:
+        own = estimate_spacing(image)
+    except InputError:
+        return find_columns(image, spacing)
+    # With a wrong calibration the crystal's would find something else than columns.
+    return find_columns(image, spacing if abs(own / spacing - 1) < ANOTHER_SPACING else own)
+
+
+def _problem(settings: Settings, std: dict[str, float]) -> Problem:
+    """What is uncertain, within what the surrogate knows."""
+    known = load_surrogate().trained_range.limits_of(settings.to_vector())
+    nominal = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
+    free = {}
+    for name, width in std.items():
+        low, high, _ = LIMITS[name]
+        inner, outer = known.get(name, (low, high))
+        value = float(nominal[name])
+        free[name] = Free(
+            max(low, inner, value - REACH * width), min(high, outer, value + REACH * width), width
+        )
+    return Problem(settings, free)
+
+
+def _counts(
+    method: str,
+    sections: CrossSections,
+    curve: Any,
+    problem: Problem | None,
+    std: dict[str, float],
+    components: int | None,
+    offset: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> Counts:
+    if method == "statistics":
+        return count_by_statistics(
+            sections.values,
+            components=components,
+            offset=offset,
+            progress=lambda g: say(f"fitting mixtures: {g} components"),
+        )
+    if method == "library":
+        return count_by_library(
+            sections.values, sections.standard_error, curve.ppiscs, curve.standard_error
+        )
+    if method == "hybrid":
+        return count_by_hybrid(sections.values, curve.ppiscs, gain_std=std.get("gain", 0.05))
+    assert problem is not None
+    return count_jointly(
+        sections.values,
+        sections.standard_error,
+        load_surrogate().curve,
+        problem,
+        error_modes=curve.error_modes,
+        seed=seed,
+        progress=lambda part: say(f"searching scales: {part:.0%}"),
+    )
