@@ -52,7 +52,6 @@ def test_it_knows_what_it_was_trained_on(tmp_path):
     for index, value, said in [
         (1, 0, "element and zone_axis"),
         (2, 80, "voltage_kv"),
-        (4, 150, "c10_angstrom"),
         (6, 24, "at least 10 mrad wide, from convergence_mrad on"),
         (7, 69, "at least 10 mrad wide, from convergence_mrad on"),
     ]:
@@ -61,6 +60,9 @@ def test_it_knows_what_it_was_trained_on(tmp_path):
             predict(outside, surrogate=model, outside="raise")
         with pytest.warns(OutsideTrainedRangeWarning):
             assert np.all(np.isnan(predict(outside, surrogate=model)))
+    # Aberrations have no range: PPISCS does not depend on them, and predictions take them as 0.
+    aberrated = np.where(np.isin(np.arange(9), (3, 4)), 150, inside)
+    np.testing.assert_array_equal(predict(aberrated, surrogate=model), curve)
 
 
 def test_files_that_are_no_network(tmp_path):
@@ -90,10 +92,10 @@ def test_files_that_are_no_network(tmp_path):
 
 
 def test_the_shipped_one():
-    """Of the paper's size, trained on what its file says, near the additive model: 5 % here."""
+    """Of the paper's size, trained on what its file says, near the additive model: 1 % here."""
     model = load_surrogate("densenet")
     assert number_of_parameters(model.params) == 1_860_087
-    assert np.mean(abs(predict(GOLD, surrogate=model) / predict(GOLD) - 1)) < 0.05
+    assert np.mean(abs(predict(GOLD, surrogate=model) / predict(GOLD) - 1)) < 0.01
     silver = np.where(np.arange(9) == 1, 1, GOLD)
     assert np.flatnonzero(np.isnan(predict(silver, surrogate=model))).tolist() == [*range(61, 87)]
 
@@ -135,7 +137,8 @@ def test_about():
     path = files("ppiscs_jax.surrogate") / "weights" / "densenet.npz"
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         about = json.loads(str(arrays["about"]))
-    assert {"recipe", "versions"} <= set(about)
+    assert {"recipe", "data", "device"} <= set(about)
+    assert set(about["provenance"]) == {"commit", "versions", "backend"}
     assert about["recipe"]["network"] == {
         "growth": 160,
         "layers": 13,

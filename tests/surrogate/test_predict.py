@@ -114,7 +114,7 @@ def test_bad_choices():
 
 
 def test_inside_jax():
-    """jit, grad and vmap go through `predict`; 1000 settings at once; no retrace."""
+    """jit and grad go through `predict`, without tracing again for other numbers."""
     traces = []
 
     @jax.jit
@@ -127,6 +127,11 @@ def test_inside_jax():
     assert len(traces) == 1
     slope = jax.grad(thickest)(jnp.asarray(GOLD))
     assert slope[6] < 0 < slope[8]
+
+
+@pytest.mark.slow
+def test_many_inside_jax():
+    """A thousand settings at once, inside jit; the same by vmap."""
     many = jnp.tile(jnp.asarray(GOLD), (1000, 1))
     many = many.at[:, 6].set(jnp.linspace(40, 120, 1000))
     curves = jax.jit(predict)(many)
