@@ -114,7 +114,7 @@ def test_bad_choices():
 
 
 def test_inside_jax():
-    """jit and grad go through `predict`, without tracing again for other numbers."""
+    """`jit` and `grad` go through `predict`, without tracing again for other numbers."""
     traces = []
 
     @jax.jit
