@@ -60,6 +60,10 @@ class Found:
     positions_angstrom: Float[np.ndarray, "..."] | None = None
 
 
+MOST_VALUES = 2**28
+"""Values of an image or a stack that are read into memory: 2 GB in double precision."""
+
+
 def in_angstrom(size: float, unit: str, source: object) -> float:
     """A length in Å.
 
@@ -90,22 +94,39 @@ def square(x: float, y: float, source: object) -> float:
 def read_npy(path: Path, name: str | None = None) -> Found:
     """An array; .npy files know no pixel size."""
     try:
-        return Found(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
+        # Mapped, so that no memory is taken for what a damaged header declares.
+        mapped = np.load(path, allow_pickle=False, mmap_mode="r")
+        if not isinstance(mapped, np.ndarray) or mapped.dtype.kind not in "biuf":
+            raise ValueError("it holds something else")
+        _check_size(mapped.size)
+        return Found(np.array(mapped))
+    except Exception as error:  # NumPy's parser of headers raises all kinds on damaged files
         raise InputError(f"{path}: not a .npy file of numbers ({error})") from error
 
 
 def read_tiff(path: Path, name: str | None = None) -> Found:
     """Pages of a TIFF file, with the pixel size of ImageJ, OME, Velox, or its resolution."""
+    try:
+        return _tiff(path)
+    except InputError:
+        raise
+    except Exception as error:  # tifffile and its decoders raise all kinds on damaged files
+        raise InputError(f"{path}: not a TIFF file that can be read ({error})") from error
+
+
+def _check_size(values: int) -> None:
+    if values > MOST_VALUES:
+        raise ValueError(f"{values} values; at most {MOST_VALUES} are read")
+
+
+def _tiff(path: Path) -> Found:
     import tifffile  # slow to import
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            pixels, page = file.asarray(), file.pages.first
-            fei, ome, imagej = file.fei_metadata, file.ome_metadata, file.imagej_metadata
-            tags = {name: page.tags[name].value for name in _RESOLUTION if name in page.tags}
-    except (tifffile.TiffFileError, ValueError, OSError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: not a TIFF file that can be read ({error})") from error
+    with tifffile.TiffFile(path) as file:
+        _check_size(sum(series.size for series in file.series[:1]))
+        pixels, page = file.asarray(), file.pages.first
+        fei, ome, imagej = file.fei_metadata, file.ome_metadata, file.imagej_metadata
+        tags = {name: page.tags[name].value for name in _RESOLUTION if name in page.tags}
     if fei and "PixelWidth" in fei.get("Scan", {}):
         scan = fei["Scan"]
         sizes = [1e10 * float(scan[f"Pixel{side}"]) for side in ("Width", "Height")]

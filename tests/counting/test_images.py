@@ -1,5 +1,6 @@
 """Reading images: pixel sizes in any unit, and clear messages for what is no ADF image."""
 
+import contextlib
 import sys
 
 import h5py
@@ -155,3 +156,32 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(InputError, match="must end in one of"):
         load_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_damaged_files(tmp_path, suffix):
+    """Three hundred damaged files: an image, or an error in one line that names the path."""
+    import tifffile
+
+    path = tmp_path / f"image{suffix}"
+    pixels = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    np.save(path, pixels) if suffix == ".npy" else tifffile.imwrite(path, pixels)
+    whole, random = path.read_bytes(), np.random.default_rng(1)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 200), 2):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(InputError):
+            load_image(path, pixel_angstrom=0.1, normalised=True)
+
+
+def test_a_header_that_declares_too_much(tmp_path):
+    """Refused before memory is taken."""
+    path = tmp_path / "large.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(800))
+    with pytest.raises(InputError, match=r"large\.npy: not a \.npy file"):
+        load_image(path, pixel_angstrom=0.1)
