@@ -30,8 +30,8 @@ from ppiscs_jax.sampling import coarse_band_limit_inv_angstrom
 from ppiscs_jax.settings import Settings
 
 ROUNDS_TOGETHER = 1
-"""Rounds of a level that a GPU computes side by side: coarse grids fill it all the same, and a
-curve takes few rounds."""
+"""Rounds of a level that a GPU computes side by side. A curve takes few rounds, and those that
+are missing in a call are computed for nothing."""
 
 
 @dataclass(frozen=True)
