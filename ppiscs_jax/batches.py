@@ -62,7 +62,7 @@ class Progress:
 
 
 Callback = Callable[[Progress], None] | bool | None
-"""What is told of the progress: a function; True for lines on stderr; None or False for nobody."""
+"""How progress is reported: to a function, in lines on stderr (True), or not (None, False)."""
 
 SECONDS_BETWEEN_LINES = 5.0
 """How often a line of progress is printed."""

@@ -170,6 +170,14 @@ def zone_axis(name: str | Iterable[int]) -> ZoneAxis:
     return ZONE_AXES[bare]
 
 
+def specimen_name(atomic_number: float, zone_code: float) -> str:
+    """A specimen from its two numbers in `Settings.to_vector`, such as "Au [110]"."""
+    symbols: dict[float, str] = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
+    zones: dict[float, str] = {z.code: z.name for z in ZONE_AXES.values()}
+    symbol = symbols.get(atomic_number, atomic_number)
+    return f"{symbol} [{zones.get(zone_code, zone_code)}]"
+
+
 def rmsd_from_temperature(symbol: str, temperature_k: float) -> float:
     """Root-mean-square displacement per axis [Å] of an element at a temperature [K].
 

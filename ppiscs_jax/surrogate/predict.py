@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.crystal import specimen_name
 from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
 from ppiscs_jax.npz import npz_format
@@ -233,10 +233,7 @@ def outside_problems(
 def _value(row: np.ndarray, field: str) -> str:
     """`rmsd_angstrom = 0.05 Å:` of one row, or only the field where it is several numbers."""
     if field == SPECIMEN:
-        symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
-        zones = {z.code: z.name for z in ZONE_AXES.values()}
-        number, code = row[:2]
-        return f"{field} = {symbols.get(number, number)} [{zones.get(code, code)}]:"
+        return f"{field} = {specimen_name(*row[:2])}:"
     if field not in RANGES:
         return f"{field}:"
     return f"{field} = {row[VECTOR_ORDER.index(field)]:.6g} {RANGES[field][2]}:"

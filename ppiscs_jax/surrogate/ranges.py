@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.crystal import ELEMENTS, specimen_name
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER
 
 ROUNDING = 1e-6
@@ -150,9 +150,7 @@ class TrainedRange:
 
     def names(self) -> str:
         """The specimens, as text."""
-        symbols = {e.atomic_number: e.symbol for e in ELEMENTS.values()}
-        zones = {z.code: z.name for z in ZONE_AXES.values()}
-        return ", ".join(f"{symbols[number]} [{zones[code]}]" for number, code in self.specimens)
+        return ", ".join(specimen_name(number, code) for number, code in self.specimens)
 
 
 def _forgiving(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
