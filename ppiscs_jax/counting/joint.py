@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from ppiscs_jax.counting.counts import Counts, Explanation, combined, with_nothing
 from ppiscs_jax.errors import InputError, range_problem
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.problem import NUMBERS, Problem
 
 SCATTER, SCATTER_FACTOR = 0.01, 2.0
@@ -93,7 +93,8 @@ def count_jointly(
     """
     if bad := range_problem("seed", seed, 0, 2**63 - 1, "", whole=True):
         raise InputError(bad)
-    nominal = np.asarray(forward(jnp.asarray(problem.x, jnp.float32)), float)
+    model = as_data(forward)
+    nominal = np.asarray(model(jnp.asarray(problem.x, jnp.float32)), float)
     n_atoms, means = with_nothing(problem.gain * nominal + problem.offset_angstrom2)
     thickest = _thickest(means, values)
     kept = len(n_atoms) - 1
@@ -111,21 +112,8 @@ def count_jointly(
         }
         data = {name: jnp.asarray(value, float) for name, value in data.items()}
         data["free"] = jnp.asarray([NUMBERS.index(name) for name in problem.names], int)
-        model = as_data(forward)
         maxima = _maxima(model, data, thickest, progress)
         return _weighed(model, data, problem, n_atoms, maxima, seed)
-
-
-def as_data(forward: Forward) -> Partial:
-    """A forward model as a pytree: methods of pytrees, such as surrogates, with their arrays.
-
-    Passed as an argument, it is compiled once for all surrogates of a shape, and its arrays are no
-    constants of the compiled program.
-    """
-    owner = getattr(forward, "__self__", None)
-    if owner is None or jax.tree_util.all_leaves([owner]):
-        return Partial(forward)
-    return Partial(forward.__func__, owner)  # type: ignore[attr-defined]
 
 
 def _widths(problem: Problem) -> Float[np.ndarray, " free"]:

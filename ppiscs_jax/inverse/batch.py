@@ -16,7 +16,7 @@ from scipy.stats.qmc import Halton
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.inverse.fit import Precision
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
@@ -99,7 +99,7 @@ def fit_batch(
     """Fit many measured curves, each as `fit` does.
 
     Args:
-        forward: the forward model. Compiled once: pass the same function again, not a new one.
+        forward: the forward model, as in `fit`.
         problems: one for all curves, or one for each, all with the same free numbers.
         measured: the curves, all with standard errors, or all with doses, or all without.
         method: "levenberg-marquardt", bounded least squares: steps are in units of the prior's
@@ -131,6 +131,7 @@ def fit_batch(
         complaints.append(range_problem("max_iterations", max_iterations, 1, 10**6, "", whole=True))
     if any(complaints):
         raise InputError(c for c in complaints if c)
+    forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, cases = stack(forward, problems, measured, model_error)
         rows = jax.tree.map(lambda a: np.repeat(a, starts, axis=0), cases)
@@ -257,12 +258,12 @@ def solve(
     return Solution(best, found.cost, found.evaluations, found.converged)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def _linearised_all(forward, layout, cases_and_points):
     return jax.vmap(partial(_linearised, forward, layout))(*cases_and_points)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def _least_squares(forward, layout, max_iterations, cases_and_starts):
     return jax.vmap(partial(_levenberg_marquardt, forward, layout, max_iterations))(
         *cases_and_starts

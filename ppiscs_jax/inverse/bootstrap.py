@@ -11,7 +11,7 @@ from jaxtyping import Float, PRNGKeyArray
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.inverse.batch import FIRST_EDGE, BatchMethod, solve
 from ppiscs_jax.inverse.fit import Precision
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Cost,
@@ -80,6 +80,7 @@ def bootstrap(
     problem = fit.problem
     low, high = problem.bounds
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(forward, problem, measured, model_error, errors_needed=True)
         case = refined_case(forward, layout, case, problem, measured, model_error, fit.estimates)

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.inverse.batch import fit_batch
 from ppiscs_jax.inverse.fit import Precision
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import ModelError, model_modes, stack
 from ppiscs_jax.inverse.problem import Problem
@@ -70,6 +70,7 @@ def coverage(
     """
     if standard_error is None and dose_per_angstrom2 is None and covariance is None:
         raise InputError("standard_error, dose_per_angstrom2, covariance: give one of them")
+    forward = as_data(forward)
     of_truth, of_noise, of_draws = jax.random.split(key, 3)
     truth = prior_samples(problem, of_truth, cases)
     exact = measured_curves(forward, problem, truth)

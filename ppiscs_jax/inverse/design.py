@@ -19,7 +19,7 @@ from scipy.optimize import OptimizeResult, minimize
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem, range_problem
 from ppiscs_jax.inverse.error_probability import error_probability, gaussian_log_error_probability
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.posterior import curves
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
 
@@ -84,7 +84,7 @@ def error_probability_map(
     """Exact P_e over a grid of settings, such as a panel of Fig. 12; one call of the model.
 
     Args:
-        forward: the forward model. Compiled once: pass the same function again, not a new one.
+        forward: the forward model, as in `fit`.
         x: all other settings: `Settings`, or the nine numbers of `Settings.to_vector`.
         axes: values along each axis of the grid by name, any of `VECTOR_ORDER`, in its units;
             element and zone axis as coded there.
@@ -99,6 +99,7 @@ def error_probability_map(
     Raises:
         InputError: naming all bad values, before any work; or that there is nothing but NaN.
     """
+    forward = as_data(forward)
     stated, problems = _stated(x)
     problems += _counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
     for name, values in axes.items():
@@ -145,7 +146,7 @@ def best_design(
     and ends are judged by the exact P_e.
 
     Args:
-        forward: the forward model. Compiled once: pass the same function again, not a new one.
+        forward: the forward model, as in `fit`.
         x: settings as stated: `Settings`, or the nine numbers of `Settings.to_vector`. What
             varies is taken from its bounds.
         vary: lowest and highest value of what may be chosen, any of `MICROSCOPE`.
@@ -161,6 +162,7 @@ def best_design(
         InputError: naming all bad values and bounds that leave no room, before any work; then,
             where the forward model gives nothing at a point of the grid.
     """
+    forward = as_data(forward)
     stated, problems = _stated(x)
     problems += _counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
     problems += _vary_problems(vary, voltages_kv, least_width_mrad, beyond_aperture_mrad)
@@ -255,7 +257,7 @@ def _rows(stated: np.ndarray, box: _Box, parts: np.ndarray) -> Float[np.ndarray,
     return rows
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def _slope(forward, n_atoms, stated, dose, priors, box, part):
     """Log P_e in the Gaussian form, and its gradient in the unit cube."""
 

@@ -7,10 +7,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from scipy.optimize import OptimizeResult, least_squares, minimize
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data, surrogate_of
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
@@ -46,7 +47,8 @@ def fit(
     """Estimate settings from one measured curve.
 
     Args:
-        forward: the forward model. Compiled once: pass the same function again, not a new one.
+        forward: the forward model: a surrogate, its method `curve`, or a function (see
+            `forward.Forward`).
         problem: what is free, and what was known of it.
         measured: the curve. Without standard errors or a dose all thicknesses weigh the same,
             and errors are estimated from the residuals.
@@ -61,7 +63,7 @@ def fit(
             rounds curves by 1e-7, which hides the way down where errors are below 1e-3 of them.
             Random numbers drawn inside the model are others in the other precision.
         model_error: whether the forward model's own error is taken into account: True for that
-            of a surrogate which knows it, when `forward` is its method `curve`; False for none;
+            of a surrogate which knows it; False for none;
             or a function that gives its modes [Å²], shape (modes, n), from the nine numbers, as
             `AdditiveModel.error_modes` does. It is correlated along thickness, and does not
             become smaller when more is measured: without it, standard errors tell how well the
@@ -80,6 +82,7 @@ def fit(
         problems.append(range_problem("max_evaluations", max_evaluations, *limits, "", whole=True))
     if any(problems):
         raise InputError(p for p in problems if p)
+    forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(forward, problem, measured, model_error)
         slopes = linearised(forward, layout, case, problem.stated)[1][: len(case.scale)]
@@ -106,13 +109,13 @@ def fit(
         return _described(forward, layout, case, problem, solution, cost, better)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def _evaluated(forward, layout, case, free):
     """The predicted curve and the residuals."""
     return predicted(forward, layout, case, free), residuals(forward, layout, case, free)
 
 
-_cost = jax.jit(cost_of, static_argnums=(0, 1, 4))
+_cost = jax.jit(cost_of, static_argnums=(1, 4))
 
 
 def _least_squares(
@@ -218,7 +221,7 @@ def _described(
     return replace(result, message="; ".join([result.message, *cautions(result)]))
 
 
-def _limits(forward: Forward, problem: Problem) -> Limits:
+def _limits(forward: Partial, problem: Problem) -> Limits:
     """The range that a surrogate was trained for, if the forward model is one's."""
-    trained = getattr(getattr(forward, "__self__", None), "trained_range", None)
+    trained = getattr(surrogate_of(forward), "trained_range", None)
     return trained.limits_of(problem.x) if trained else {}

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data, surrogate_of
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Problem
 
@@ -107,7 +107,7 @@ def residuals(
     return jnp.concatenate([of_data, case.prior_precision * (free - case.stated)])
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def linearised(forward, layout, case, free):
     """Residuals and their Jacobian, (n + k,) and (n + k, k)."""
 
@@ -170,7 +170,7 @@ def _curvature(expected, counted):
     return jnp.where(small, series, full)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=1)
 def _log_posteriors(forward, layout, case, free):
     return jax.vmap(lambda f: -jnp.sum(residuals(forward, layout, case, f) ** 2) / 2)(free)
 
@@ -179,7 +179,8 @@ def log_posteriors(
     forward: Forward, layout: Layout, case: Case, free: Float[np.ndarray, "draws k"]
 ) -> Float[np.ndarray, " draws"]:
     """Log posterior densities, but for a constant, of values of the free numbers in the bounds."""
-    return in_groups(partial(_log_posteriors, forward, layout, case), free, at_once=256)
+    work = partial(_log_posteriors, as_data(forward), layout, case)
+    return in_groups(work, free, at_once=256)
 
 
 def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
@@ -195,7 +196,7 @@ def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _curves(forward, vectors):
     return jax.vmap(forward)(vectors)
 
@@ -204,7 +205,7 @@ def curves(
     forward: Forward, vectors: Float[np.ndarray, "points 9"], at_once: int = 256
 ) -> Float[np.ndarray, "points n"]:
     """Curves [Å²] of many settings, not too many at a time, to save memory."""
-    return in_groups(partial(_curves, forward), vectors, at_once)
+    return in_groups(partial(_curves, as_data(forward)), vectors, at_once)
 
 
 def stack(
@@ -282,7 +283,7 @@ def model_modes(
     forward: Forward, model_error: ModelError, problem: Problem
 ) -> Float[np.ndarray, "modes n"]:
     """Modes of the forward model's error at the stated settings [Å²], gain included."""
-    of_surrogate = getattr(getattr(forward, "__self__", None), "error_modes", None)
+    of_surrogate = getattr(surrogate_of(as_data(forward)), "error_modes", None)
     modes = of_surrogate if isinstance(model_error, bool) else model_error
     if model_error is False or modes is None:
         return np.zeros((0, 0))

@@ -243,7 +243,7 @@ def simplex_fits(
     return SimplexFits(estimates, search.values[:, 0], search.evaluations, search.converged)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(1, 2, 3))
 def _advance_group(forward, layout, cost, moving, max_evaluations, cases_and_searches):
     """A leg of some fits."""
     at = np.array(moving, int)

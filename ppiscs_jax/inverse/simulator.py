@@ -1,14 +1,45 @@
 """The simulator as a forward model of fits."""
 
+from dataclasses import dataclass, field
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ppiscs_jax.differentiable import gradient_grid, ppiscs_estimate, unit_tilts
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 WAVES = 64
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FixedWaves:
+    """The simulator on fixed waves; a pytree, as surrogates are.
+
+    Attributes:
+        key: of the displacements.
+        tilts: points of the unit disk.
+        element, zone_axis: of the crystal.
+        grid: on which it is simulated.
+        n_atoms: largest thickness [atoms per column].
+    """
+
+    key: PRNGKeyArray
+    tilts: Float[Array, "waves 2"]
+    element: str = field(metadata={"static": True})
+    zone_axis: str = field(metadata={"static": True})
+    grid: CrystalGrid = field(metadata={"static": True})
+    n_atoms: int = field(metadata={"static": True})
+
+    def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+        """PPISCS [Å²] at 1, 2, … atoms; element and zone axis of x do not count."""
+        numbers = dict(zip(VECTOR_ORDER[2:], x[2:], strict=True))
+        settings = Settings(self.element, self.zone_axis, **numbers)
+        return ppiscs_estimate(settings, self.grid, self.key, self.tilts, n_atoms=self.n_atoms)
 
 
 def simulator(settings: Settings, n_atoms: int, *, waves: int = WAVES, seed: int = 0) -> Forward:
@@ -34,13 +65,11 @@ def simulator(settings: Settings, n_atoms: int, *, waves: int = WAVES, seed: int
     ]
     if any(problems):
         raise InputError(p for p in problems if p)
-    grid = gradient_grid(settings, n_atoms)
-    tilts = jnp.asarray(unit_tilts(settings.zone_axis, waves, seed), jnp.float32)
-    key = jax.random.key(seed)
-
-    def curve(x):
-        numbers = dict(zip(VECTOR_ORDER[2:], x[2:], strict=True))
-        there = Settings(settings.element, settings.zone_axis, **numbers)
-        return ppiscs_estimate(there, grid, key, tilts, n_atoms=n_atoms)
-
-    return curve
+    return FixedWaves(
+        key=jax.random.key(seed),
+        tilts=jnp.asarray(unit_tilts(settings.zone_axis, waves, seed), jnp.float32),
+        element=settings.element,
+        zone_axis=settings.zone_axis,
+        grid=gradient_grid(settings, n_atoms),
+        n_atoms=n_atoms,
+    ).curve

@@ -12,7 +12,7 @@ from jaxtyping import Float, PRNGKeyArray
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.fit import Precision
 from ppiscs_jax.inverse.fit import fit as fit_curve
-from ppiscs_jax.inverse.forward import Forward
+from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
@@ -170,6 +170,7 @@ def laplace(
     """
     if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
         raise InputError(complaint)
+    forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         problem = fit.problem
         layout, case = one_case(forward, problem, measured, model_error, errors_needed=True)
@@ -257,6 +258,7 @@ def nuts(
     from numpyro.distributions import TruncatedNormal, Uniform
     from numpyro.infer import MCMC, NUTS, init_to_median
 
+    forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(forward, problem, measured, model_error, errors_needed=True)
         if np.isfinite(measured.degrees_of_freedom):
