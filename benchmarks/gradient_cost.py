@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from wave_cost import SETTINGS, best_of
 
-from ppiscs_jax.differentiable import gradient_grid, ppiscs_estimate, unit_tilts
+from ppiscs_jax.simulation.gradient import gradient_grid, ppiscs_estimate, unit_tilts
 
 
 def main():

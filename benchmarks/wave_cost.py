@@ -18,8 +18,8 @@ import numpy as np
 from ppiscs_jax import Settings, simulate
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.plan import WAVES_PER_ROUND
-from ppiscs_jax.sampling import simulation_grid
+from ppiscs_jax.simulation.grids import simulation_grid
+from ppiscs_jax.simulation.plan import WAVES_PER_ROUND
 
 SETTINGS = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)
 N_ATOMS = 87

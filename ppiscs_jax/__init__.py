@@ -8,21 +8,18 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.image import simulate_image
-from ppiscs_jax.kernel import ScatteringKernel
-from ppiscs_jax.scan import Scan, simulate_scan
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import Progress, scattering_kernel, simulate
+from ppiscs_jax.simulation.curve import Curve
+from ppiscs_jax.simulation.image import simulate_image
+from ppiscs_jax.simulation.kernel import ScatteringKernel
+from ppiscs_jax.simulation.scan import Scan, simulate_scan
+from ppiscs_jax.simulation.simulate import Progress, scattering_kernel, simulate
 from ppiscs_jax.surrogate.predict import load_surrogate, predict, predict_curve
 
 if TYPE_CHECKING:
     from ppiscs_jax.counting.count import count
     from ppiscs_jax.counting.images import AdfImage, load_image
-    from ppiscs_jax.dataset.curves import load_curves, save_curves
-    from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
-    from ppiscs_jax.dataset.library import Library, load_library, save_library
     from ppiscs_jax.inverse.batch import fit_batch
     from ppiscs_jax.inverse.bootstrap import bootstrap
     from ppiscs_jax.inverse.coverage import coverage
@@ -33,15 +30,18 @@ if TYPE_CHECKING:
     from ppiscs_jax.inverse.problem import Free, Problem
     from ppiscs_jax.inverse.simulator import simulator
     from ppiscs_jax.inverse.uncertainty import laplace, nuts, prior_samples, propagate
+    from ppiscs_jax.io.curves import load_curves, save_curves
+    from ppiscs_jax.io.kernels import load_kernels, save_kernels
+    from ppiscs_jax.io.library import Library, load_library, save_library
     from ppiscs_jax.plots.curves import plot_curves
     from ppiscs_jax.plots.fits import plot_fit, plot_uncertainty
 
 _MODULES = {
     "counting.count": ("count",),
     "counting.images": ("AdfImage", "load_image"),
-    "dataset.curves": ("load_curves", "save_curves"),
-    "dataset.kernels": ("load_kernels", "save_kernels"),
-    "dataset.library": ("Library", "load_library", "save_library"),
+    "io.curves": ("load_curves", "save_curves"),
+    "io.kernels": ("load_kernels", "save_kernels"),
+    "io.library": ("Library", "load_library", "save_library"),
     "inverse.batch": ("fit_batch",),
     "inverse.bootstrap": ("bootstrap",),
     "inverse.coverage": ("coverage",),

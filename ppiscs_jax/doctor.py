@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import simulate
+from ppiscs_jax.simulation.simulate import simulate
 from ppiscs_jax.surrogate.predict import load_surrogate, predict_curve
 
 PACKAGES = ("ppiscs-jax", "jax", "jaxlib", "numpy", "scipy", "flax", "h5py", "matplotlib")

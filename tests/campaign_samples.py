@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppiscs_jax.dataset.campaign import Campaign
+from ppiscs_jax.campaign.config import Campaign
 
 SMALL = {
     "seed": 5,

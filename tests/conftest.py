@@ -10,7 +10,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest
 
-from ppiscs_jax.dataset.generate import generate
+from ppiscs_jax.campaign.generate import generate
 from tests.campaign_samples import small_campaign
 
 

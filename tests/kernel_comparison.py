@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppiscs_jax.dataset.compression import BATCH_STEP, MEAN_STEP
-from ppiscs_jax.dataset.kernels import load_kernels, read_kernels
+from ppiscs_jax.io.compression import BATCH_STEP, MEAN_STEP
+from ppiscs_jax.io.kernels import load_kernels, read_kernels
 
 PLANES, PIXELS = 10, 28**2
 """Of the small campaign of aluminium [100]: 5 atoms a column, two planes each."""

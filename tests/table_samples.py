@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from ppiscs_jax.dataset.table import KernelTable
+from ppiscs_jax.surrogate.table import KernelTable
 
 
 def made_up_table():

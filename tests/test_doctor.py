@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import doctor
-from ppiscs_jax.curve import Curve
+from ppiscs_jax.simulation.curve import Curve
 
 PROGRAM = "import sys; from ppiscs_jax.cli.main import main; main(['doctor'])"
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ppiscs_jax import InputError
-from ppiscs_jax.dataset.cluster import Resources, _client
+from ppiscs_jax.campaign.cluster import Resources, _client
 from ppiscs_jax.errors import MissingExtraError
 
 

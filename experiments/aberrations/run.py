@@ -35,7 +35,7 @@ from experiments.common import (
 )
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.scan import paper_grid, simulate_scan
+from ppiscs_jax.simulation.scan import paper_grid, simulate_scan
 
 
 def scan_all(config: Config, console: Console) -> np.ndarray:

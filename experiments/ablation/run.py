@@ -28,14 +28,14 @@ from experiments.common import (
     show_rows,
     tidy,
 )
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.sample import split_cells
-from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.densenet import number_of_parameters
 from ppiscs_jax.surrogate.recipe import Architecture, Recipe
+from ppiscs_jax.surrogate.sample import split_cells
+from ppiscs_jax.surrogate.table import KernelTable, load_table
 from ppiscs_jax.surrogate.train import test, train
 
 Some = Annotated[list[PositiveInt], Field(min_length=1)]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.common import ROOT, provenance
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.table import load_table
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.surrogate.additive_file import save_additive
 from ppiscs_jax.surrogate.additive_fit import fit_additive
+from ppiscs_jax.surrogate.table import load_table
 
 KERNELS = ROOT / "experiments" / "dataset" / "kernels"
 WEIGHTS = ROOT / "ppiscs_jax" / "surrogate" / "weights" / "additive.npz"

@@ -36,15 +36,15 @@ from experiments.common import (
     tidy,
 )
 from ppiscs_jax import predict
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.sample import C10_ANGSTROM, C30_MM, sample_one_each, split_cells
-from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.evaluate import evaluate, load_checks
 from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate
 from ppiscs_jax.surrogate.ranges import TrainedRange
+from ppiscs_jax.surrogate.sample import C10_ANGSTROM, C30_MM, sample_one_each, split_cells
+from ppiscs_jax.surrogate.table import KernelTable, load_table
 
 TABLE = "table"
 ABERRATIONS = 8

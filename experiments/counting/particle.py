@@ -14,8 +14,8 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.image import simulate_image
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.image import simulate_image
 
 SETTINGS = Settings(
     element="Pt",

@@ -26,12 +26,12 @@ from experiments.common import (
     tidy,
 )
 from ppiscs_jax import Settings
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.sample import sample, split_cells
-from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.settings import VECTOR_ORDER
+from ppiscs_jax.surrogate.sample import sample, split_cells
+from ppiscs_jax.surrogate.table import KernelTable, load_table
 
 TABLE_1 = {
     "voltage_kv": (60, 300),

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common import provenance
-from ppiscs_jax.dataset.folder import read_log
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.kernels import load_kernels
+from ppiscs_jax.campaign.folder import read_log
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.files import replacing
-from ppiscs_jax.kernel import ScatteringKernel, noise
+from ppiscs_jax.io.kernels import load_kernels
+from ppiscs_jax.simulation.kernel import ScatteringKernel, noise
 
 APERTURES_MRAD = (17.5, 20.0, 30.0, 35.5)
 WIDE_MRAD = ((45.0, 160.0), (60.0, 200.0))

@@ -31,10 +31,10 @@ from experiments.common import (
 )
 from experiments.fit_coverage.simulations import Simulations, load_or_simulate
 from ppiscs_jax.config import Model
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import NUMBERS, Free, Problem
+from ppiscs_jax.simulation.curve import Curve
 
 LEVELS = (0.68, 0.95)
 ABERRATIONS = ("c30_mm", "c10_angstrom")

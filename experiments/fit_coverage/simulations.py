@@ -13,10 +13,10 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import provenance
 from ppiscs_jax.config import Model
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.files import replacing
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import simulate
+from ppiscs_jax.simulation.curve import Curve
+from ppiscs_jax.simulation.simulate import simulate
 
 Ends = tuple[PositiveFloat, PositiveFloat]
 

@@ -16,14 +16,14 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import Annulus, main, provenance, save_json
-from ppiscs_jax.batches import run_to_error
 from ppiscs_jax.config import Model
-from ppiscs_jax.dataset.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
-from ppiscs_jax.kernel import noise
-from ppiscs_jax.plan import Plan, power_of_two_rings
-from ppiscs_jax.sampling import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.batches import run_to_error
+from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
+from ppiscs_jax.simulation.kernel import noise
+from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
 from ppiscs_jax.surrogate.evaluate import Checks, load_checks, save_checks
+from ppiscs_jax.surrogate.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
 
 FARTHEST_MRAD = 250.0
 MOST_WAVES = 1 << 16

@@ -13,10 +13,10 @@ from rich.progress import track
 from experiments.common import main, provenance, save_csv, save_figure, save_json, show_rows
 from experiments.levels.figure import draw
 from experiments.levels.schema import Case, Config
-from ppiscs_jax.batches import RATE
-from ppiscs_jax.levels import Level, level_grids, levels_of
-from ppiscs_jax.plan import Plan
-from ppiscs_jax.sampling import simulation_grid
+from ppiscs_jax.simulation.batches import RATE
+from ppiscs_jax.simulation.grids import simulation_grid
+from ppiscs_jax.simulation.levels import Level, level_grids, levels_of
+from ppiscs_jax.simulation.plan import Plan
 
 
 def measure(config: Config, level: Level, waves: float) -> tuple[np.ndarray, float]:

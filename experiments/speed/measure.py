@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from ppiscs_jax import load_surrogate, predict
-from ppiscs_jax.dataset.sample import INNER, OUTER
 from ppiscs_jax.surrogate.densenet import DenseNet
+from ppiscs_jax.surrogate.sample import INNER, OUTER
 
 TURN_S = 0.02
 """Calls much shorter than this are repeated: a single one, after other work, finds its data and

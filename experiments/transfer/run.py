@@ -30,15 +30,15 @@ from experiments.common import (
     tidy,
     wide_console,
 )
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.sample import split_cells
-from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import load_surrogate
 from ppiscs_jax.surrogate.recipe import Architecture, Recipe
+from ppiscs_jax.surrogate.sample import split_cells
+from ppiscs_jax.surrogate.table import KernelTable, load_table
 from ppiscs_jax.surrogate.train import METRICS_FILE, test, train
 
 Nodes = Annotated[list[PositiveFloat], Field(min_length=1)]

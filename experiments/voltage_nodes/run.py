@@ -19,12 +19,12 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import ROOT, Annulus, main, provenance, save_csv, save_json, show_rows
 from ppiscs_jax import Settings
+from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.dataset.inspect import kernel_files
-from ppiscs_jax.dataset.table import KernelTable, load_table
 from ppiscs_jax.surrogate.additive_fit import fit_additive
 from ppiscs_jax.surrogate.evaluate import score
+from ppiscs_jax.surrogate.table import KernelTable, load_table
 
 
 class Config(Model):

@@ -18,7 +18,7 @@ FileOrFolder = Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER")]
 @app.command()
 def info(path: FileOrFolder) -> None:
     """Show what a file or folder holds, by element and zone axis."""
-    from ppiscs_jax.dataset.inspect import contents
+    from ppiscs_jax.campaign.inspect import contents
 
     table = Table()
     for heading in (
@@ -50,7 +50,7 @@ def info(path: FileOrFolder) -> None:
 @app.command()
 def verify(path: FileOrFolder) -> None:
     """Check every checksum; exit with 1 if something is damaged or missing."""
-    from ppiscs_jax.dataset import inspect
+    from ppiscs_jax.campaign import inspect
 
     whole, problems = inspect.verify(path)
     for problem in problems:
@@ -71,7 +71,7 @@ def pack(
     ],
 ) -> None:
     """Pack the kernels of a campaign."""
-    from ppiscs_jax.dataset import inspect
+    from ppiscs_jax.campaign import inspect
 
     written, unfinished = inspect.pack(folder, out)
     for path in written:
@@ -86,7 +86,7 @@ def unpack(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if it is not there.")],
 ) -> None:
     """Undo pack, so that `generate --resume` goes on from packed files."""
-    from ppiscs_jax.dataset.kernels import unpack_kernels
+    from ppiscs_jax.io.kernels import unpack_kernels
 
     written = [path for file in packed for path in unpack_kernels(file, folder)]
     typer.echo(f"{folder}: {len(written)} kernels written")

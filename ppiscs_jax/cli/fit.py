@@ -55,9 +55,9 @@ def fit(
     Prints what the curve says of each number: its estimate, how sure it is, and what it cannot be
     told from.
     """
-    from ppiscs_jax.dataset.library import load_library, sidecar_of
     from ppiscs_jax.inverse.config import FitConfig
     from ppiscs_jax.inverse.fit import fit as fit_curve
+    from ppiscs_jax.io.library import load_library, sidecar_of
 
     given = load_config(config, FitConfig)
     inputs = [measured, sidecar_of(measured), config]

@@ -10,7 +10,7 @@ from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
 
 if TYPE_CHECKING:
-    from ppiscs_jax.dataset.generate import Progress
+    from ppiscs_jax.campaign.generate import Progress
 
 
 def generate(
@@ -35,10 +35,10 @@ def generate(
     ] = False,
 ) -> None:
     """Simulate a data set: every task of a campaign, resumable at any time."""
+    from ppiscs_jax.campaign import generate as campaigns
+    from ppiscs_jax.campaign.cluster import Resources
+    from ppiscs_jax.campaign.config import Campaign
     from ppiscs_jax.config import load_config
-    from ppiscs_jax.dataset import generate as campaigns
-    from ppiscs_jax.dataset.campaign import Campaign
-    from ppiscs_jax.dataset.cluster import Resources
 
     campaign = load_config(config, Campaign)
     folder = out or Path("output") / config.stem

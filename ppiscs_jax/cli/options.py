@@ -10,10 +10,10 @@ from typer.core import TyperCommand
 
 from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_curves
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.units import parse_pair
 
 ELEMENT = typer.Option(metavar="SYMBOL", help="Chemical symbol of an fcc element.")
@@ -92,7 +92,7 @@ def output_problems(
     """Say why curves or figures could not be written; inputs must not be overwritten."""
     problems: list[str | None] = []
     if outputs:
-        from ppiscs_jax.dataset.curves import SUFFIXES as DATA_SUFFIXES  # h5py is slow to import
+        from ppiscs_jax.io.curves import SUFFIXES as DATA_SUFFIXES  # h5py is slow to import
 
         problems += [output_problem(path, DATA_SUFFIXES, inputs) for path in outputs]
     if plot:
@@ -111,7 +111,7 @@ def write_curves(
     """The files, then the table to stdout; checks go into the table and the figure."""
     files: list[tuple[Path, Callable[[], object]]] = []
     if outputs:
-        from ppiscs_jax.dataset.curves import save_curves
+        from ppiscs_jax.io.curves import save_curves
 
         files += [(path, partial(save_curves, path, curves)) for path in outputs]
     if plot:

@@ -22,8 +22,8 @@ from ppiscs_jax.cli.options import (
     write_curves,
 )
 from ppiscs_jax.cli.simulate import simulated
-from ppiscs_jax.dataset.settings_csv import read_settings, write_predictions
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.io.settings_csv import read_settings, write_predictions
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.predict import load_surrogate, outside_problems, predict_curve
 from ppiscs_jax.surrogate.predict import predict as predict_rows

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressDisplay
 
-from ppiscs_jax.batches import SECONDS_BETWEEN_LINES
+from ppiscs_jax.simulation.batches import SECONDS_BETWEEN_LINES
 
 
 class _State(Protocol):

@@ -25,9 +25,9 @@ from ppiscs_jax.cli.options import (
 from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.kernel import ScatteringKernel, largest_relative_error
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulate import MAX_WAVES, scattering_kernel
+from ppiscs_jax.simulation.kernel import ScatteringKernel, largest_relative_error
+from ppiscs_jax.simulation.simulate import MAX_WAVES, scattering_kernel
 from ppiscs_jax.units import parse_fraction
 
 

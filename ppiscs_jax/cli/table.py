@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from ppiscs_jax.curve import Curve
+from ppiscs_jax.simulation.curve import Curve
 
 ROUNDING = 1e-15
 """Errors below this part of a value are less than the rounding of its digits."""

@@ -27,12 +27,12 @@ def train(
     ] = None,
 ) -> None:
     """Train the densely connected network on a data set; goes on where it was stopped."""
+    from ppiscs_jax.campaign.inspect import kernel_files
     from ppiscs_jax.config import load_config
-    from ppiscs_jax.dataset.inspect import kernel_files
-    from ppiscs_jax.dataset.table import load_table
     from ppiscs_jax.surrogate.network import Training, save_network
     from ppiscs_jax.surrogate.published import save_published
     from ppiscs_jax.surrogate.recipe import Recipe
+    from ppiscs_jax.surrogate.table import load_table
     from ppiscs_jax.surrogate.train import train as train_network
 
     recipe = load_config(config, Recipe)

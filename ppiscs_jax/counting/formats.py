@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.matfile import Other, read_mat
+from ppiscs_jax.io.matfile import Other, read_mat
 
 ANGSTROM = {
     **dict.fromkeys(("a", "å", "ang", "angstrom", "angstroms", "angström"), 1.0),
@@ -158,7 +158,7 @@ _RESOLUTION = ("XResolution", "YResolution", "ResolutionUnit")
 
 def read_hdf5(path: Path, name: str | None = None) -> Found:
     """A data set of an HDF5 file, with `pixel_angstrom` as an attribute of it or the file."""
-    from ppiscs_jax.dataset.image_hdf5 import read_pixels  # h5py is slow to import
+    from ppiscs_jax.io.image_hdf5 import read_pixels  # h5py is slow to import
 
     return Found(*read_pixels(path, name))
 

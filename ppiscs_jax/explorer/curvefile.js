@@ -1,4 +1,4 @@
-// Files: measured curves in, curves and Python out. As in ppiscs_jax/dataset/library.py.
+// Files: measured curves in, curves and Python out. As in ppiscs_jax/io/library.py.
 
 "use strict";
 

@@ -6,7 +6,6 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ppiscs_jax.config import Model
-from ppiscs_jax.dataset.library import Library
 from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.fit import Method, Precision
 from ppiscs_jax.inverse.forward import Forward
@@ -14,6 +13,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import UNITS_OF_AREA, Cost
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.inverse.simulator import WAVES, simulator
+from ppiscs_jax.io.library import Library
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.predict import load_surrogate, predict
 

@@ -82,31 +82,31 @@ def fit(
         problems.append(range_problem("max_evaluations", max_evaluations, *limits, "", whole=True))
     if any(problems):
         raise InputError(p for p in problems if p)
-    forward = as_data(forward)
+    model = as_data(forward)
     with jax.enable_x64(precision == "double"):
-        layout, case = one_case(forward, problem, measured, model_error)
-        slopes = linearised(forward, layout, case, problem.stated)[1][: len(case.scale)]
+        layout, case = one_case(model, problem, measured, model_error)
+        slopes = linearised(model, layout, case, problem.stated)[1][: len(case.scale)]
         if not np.all(np.isfinite(slopes)):
             raise InputError("forward: its derivatives at the stated settings are not finite")
         # What the curve does not depend on stays as stated.
         moving = np.any(slopes != 0, axis=0)
         solve = _least_squares if method == "trf" else _simplex
         if np.any(moving):
-            solution = solve(forward, layout, case, problem, moving, cost, max_evaluations)
+            solution = solve(model, layout, case, problem, moving, cost, max_evaluations)
         else:
             solution = OptimizeResult(x=problem.stated, nfev=0, success=True, message="no effect")
-        first = [np.asarray(a, float)[None] for a in linearised(forward, layout, case, solution.x)]
+        first = [np.asarray(a, float)[None] for a in linearised(model, layout, case, solution.x)]
         one = jax.tree.map(lambda a: a[None], case)
-        better = refine(forward, layout, one, problem, [measured], model_error, *first)
+        better = refine(model, layout, one, problem, [measured], model_error, *first)
         # Without priors both stages have the same minimum.
         if better and cost == "likelihood" and np.any(moving) and np.any(problem.prior_precision):
             refined = jax.tree.map(lambda a: jnp.asarray(a[0]), better.cases)
             again = solve(
-                forward, layout, refined, problem, moving, cost, max_evaluations, solution.x
+                model, layout, refined, problem, moving, cost, max_evaluations, solution.x
             )
             again.nfev += solution.nfev
             solution = again
-        return _described(forward, layout, case, problem, solution, cost, better)
+        return _described(model, layout, case, problem, solution, cost, better)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -179,7 +179,7 @@ def _simplex(forward, layout, case, problem, moving, cost, most, start=None) -> 
 
 
 def _described(
-    forward: Forward,
+    forward: Partial,
     layout: Layout,
     case: Case,
     problem: Problem,

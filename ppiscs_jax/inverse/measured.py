@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, is_number, range_problem
-from ppiscs_jax.schema import MOST_ATOMS
+from ppiscs_jax.io.schema import MOST_ATOMS
+from ppiscs_jax.simulation.curve import Curve
 
 LEAST_ERROR = 1e-12
 """Smallest standard error, in parts of the largest value: squares of smaller ones overflow, and

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ppiscs_jax.differentiable import gradient_grid, ppiscs_estimate, unit_tilts
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.simulation.gradient import gradient_grid, ppiscs_estimate, unit_tilts
 
 WAVES = 64
 

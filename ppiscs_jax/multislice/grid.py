@@ -138,7 +138,7 @@ def make_grid(
         cell_angstrom: least edge of the supercell [Å].
         band_fraction: k_c over the Nyquist frequency. 2/3 keeps products of band-limited
             functions free of aliases; with the core correction 1 converges at fewer pixels
-            (see `sampling.band_limit_inv_angstrom`).
+            (see `simulation.grids.band_limit_inv_angstrom`).
         ladder: whether to choose among few band limits, so that many elements and voltages
             share their compiled programs.
     """

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
+from ppiscs_jax.simulation.curve import Curve
 
 SUFFIXES = (".png", ".pdf", ".svg")
 """Endings that `plot_curves` knows."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, save_npz
-from ppiscs_jax.npz import reading_npz
-from ppiscs_jax.schema import must_fit
+from ppiscs_jax.io.npz import reading_npz
+from ppiscs_jax.io.schema import must_fit
 from ppiscs_jax.surrogate.additive import AdditiveModel, trained_range
 from ppiscs_jax.surrogate.additive_schema import (
     AXES,

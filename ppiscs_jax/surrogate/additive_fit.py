@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.surrogate.additive import (
     REFERENCE_MRAD,
@@ -19,6 +18,7 @@ from ppiscs_jax.surrogate.splines import (
     design_matrix,
     interpolating_knots,
 )
+from ppiscs_jax.surrogate.table import KernelTable
 
 COEFFICIENTS_PER_ATOM = 0.44
 THICKNESS_POWER = 0.8

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema
+from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema
 from ppiscs_jax.settings import RANGES
 from ppiscs_jax.surrogate.splines import SplineAxis
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, save_npz
-from ppiscs_jax.npz import reading_npz
-from ppiscs_jax.schema import MOST_ATOMS, Numbers, Schema, must_fit
+from ppiscs_jax.io.npz import reading_npz
+from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema, must_fit
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER
 
 FORMAT = "ppiscs-jax checks 1"

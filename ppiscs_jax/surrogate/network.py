@@ -14,23 +14,23 @@ from jaxtyping import Array, Float
 from pydantic import TypeAdapter
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.dataset.sample import (
-    C10_ANGSTROM,
-    C30_MM,
-    LEAST_INNER_MRAD,
-    LEAST_WIDTH_MRAD,
-)
-from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, save_npz
-from ppiscs_jax.npz import reading_npz
+from ppiscs_jax.io.npz import reading_npz
+from ppiscs_jax.io.schema import MOST_ATOMS, must_fit
 from ppiscs_jax.reading import parse_json
-from ppiscs_jax.schema import MOST_ATOMS, must_fit
 from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled, layers_schema
 from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.published import load_published
 from ppiscs_jax.surrogate.ranges import TrainedRange
+from ppiscs_jax.surrogate.sample import (
+    C10_ANGSTROM,
+    C30_MM,
+    LEAST_INNER_MRAD,
+    LEAST_WIDTH_MRAD,
+)
+from ppiscs_jax.surrogate.table import KernelTable
 
 FORMAT = "ppiscs-jax network 1"
 PARTS = ("kernel", "bias")
@@ -53,7 +53,7 @@ class Training:
 
     @classmethod
     def on(cls, table: KernelTable) -> "Training":
-        """What `dataset.sample` draws from a table."""
+        """What `surrogate.sample` draws from a table."""
         groups = zip(table.atomic_numbers, table.zone_codes, table.thickest, strict=True)
         rmsd = np.asarray(table.rmsd_angstrom, float).round(7)[:, [0, -1]]
         rings, angles = np.asarray(table.ring_edges_mrad), np.asarray(table.angles_mrad)

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ppiscs_jax.crystal import specimen_name
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
-from ppiscs_jax.npz import npz_format
+from ppiscs_jax.io.npz import npz_format
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
+from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive
 from ppiscs_jax.surrogate.ranges import SPECIMEN, TrainedRange

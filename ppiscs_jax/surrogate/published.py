@@ -14,7 +14,7 @@ import numpy as np
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
-from ppiscs_jax.matfile import read_mat
+from ppiscs_jax.io.matfile import read_mat
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled
 
 

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ppiscs_jax.dataset.sample import Examples, room_problem, sample_one_each, split_cells
-from ppiscs_jax.dataset.table import KernelTable
 from ppiscs_jax.errors import InputError, MissingExtraError
 from ppiscs_jax.files import LOCK_FILE, append_json, claimed, replacing
 from ppiscs_jax.surrogate.checkpoint import Checkpoints
 from ppiscs_jax.surrogate.densenet import DenseNet, Params
 from ppiscs_jax.surrogate.losses import Terms, losses, weighted
 from ppiscs_jax.surrogate.recipe import Recipe, Stage
+from ppiscs_jax.surrogate.sample import Examples, room_problem, sample_one_each, split_cells
+from ppiscs_jax.surrogate.table import KernelTable
 
 try:
     import optax

@@ -16,7 +16,7 @@ from ppiscs_jax.counting.cross_sections import cross_sections
 from ppiscs_jax.counting.images import load_image
 from ppiscs_jax.counting.mixture import fit_mixtures
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.matfile import read_mat
+from ppiscs_jax.io.matfile import read_mat
 
 FOLDER = Path(os.environ.get("PPISCS_STATSTEM", "."))
 

@@ -4,10 +4,10 @@ import pytest
 
 from experiments.common import ROOT
 from experiments.dataset import card
+from ppiscs_jax.campaign.config import Campaign
+from ppiscs_jax.campaign.inspect import kernel_files, verify
 from ppiscs_jax.config import load_config
-from ppiscs_jax.dataset.campaign import Campaign
-from ppiscs_jax.dataset.inspect import kernel_files, verify
-from ppiscs_jax.dataset.kernels import read_kernels
+from ppiscs_jax.io.kernels import read_kernels
 
 FOLDER = ROOT / "experiments" / "dataset"
 

@@ -11,13 +11,14 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
+from ppiscs_jax.campaign import inspect
+from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.config import load_config
-from ppiscs_jax.dataset import curves, inspect, kernels, library, settings_csv, table
-from ppiscs_jax.dataset.campaign import Campaign
-from ppiscs_jax.dataset.hdf5 import fixed_text, new_hdf5, plain
 from ppiscs_jax.inverse.config import FitConfig
+from ppiscs_jax.io import curves, kernels, library, settings_csv
+from ppiscs_jax.io.hdf5 import fixed_text, new_hdf5, plain
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate import additive_file, evaluate, network, published
+from ppiscs_jax.surrogate import additive_file, evaluate, network, published, table
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.predict import load_surrogate
 from ppiscs_jax.surrogate.recipe import Recipe

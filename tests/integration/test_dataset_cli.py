@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
+from ppiscs_jax.campaign import generate as campaigns
+from ppiscs_jax.campaign.generate import Progress
 from ppiscs_jax.cli import generate as command
 from ppiscs_jax.cli.generate import describe
 from ppiscs_jax.cli.main import main
 from ppiscs_jax.cli.progress import show_progress
-from ppiscs_jax.dataset import generate as campaigns
-from ppiscs_jax.dataset.generate import Progress
-from ppiscs_jax.dataset.kernels import load_kernels
+from ppiscs_jax.io.kernels import load_kernels
 from tests.campaign_samples import SMALL, as_toml, flip_bit, small_campaign
 
 NAMES = [task.name for task in small_campaign().tasks()]

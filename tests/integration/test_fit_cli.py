@@ -8,7 +8,7 @@ import pytest
 
 from ppiscs_jax import Settings, predict
 from ppiscs_jax.cli.main import main
-from ppiscs_jax.dataset.library import Library, save_library
+from ppiscs_jax.io.library import Library, save_library
 
 TRUTH = Settings("Au", "110", 300.0, 20.3, 45.6, 190.0, 0.092)
 ERROR = 2e-3

@@ -14,7 +14,7 @@ import typer
 from ppiscs_jax.cli import predict as command
 from ppiscs_jax.cli.main import app, main
 from ppiscs_jax.cli.output import encodable
-from ppiscs_jax.dataset.curves import load_curves
+from ppiscs_jax.io.curves import load_curves
 
 GOLD = [
     *("predict", "--element", "Au", "--zone", "110", "--voltage", "300", "--convergence", "20"),

@@ -7,7 +7,7 @@ import pytest
 
 from ppiscs_jax import Settings, predict
 from ppiscs_jax.cli.main import main
-from ppiscs_jax.dataset.curves import load_curves
+from ppiscs_jax.io.curves import load_curves
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.evaluate import Checks, save_checks
 from ppiscs_jax.surrogate.network import Training, save_network

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError
-from ppiscs_jax.dataset.library import Library
 from ppiscs_jax.inverse.config import REACH, FitConfig
 from ppiscs_jax.inverse.problem import Free
+from ppiscs_jax.io.library import Library
 
 STATED = {
     "element": "Au",

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError, Settings
-from ppiscs_jax.curve import Curve
 from ppiscs_jax.inverse.batch import fit_batch
 from ppiscs_jax.inverse.correlated import whitening
 from ppiscs_jax.inverse.coverage import coverage
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Free, Problem
+from ppiscs_jax.simulation.curve import Curve
 
 N = 40
 SETTINGS = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)

@@ -9,7 +9,7 @@ from ppiscs_jax import Settings, simulate
 from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.sampling import band_limit_inv_angstrom
+from ppiscs_jax.simulation.grids import band_limit_inv_angstrom
 
 EDGES = np.arange(0.0, 251.0, 10.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError, Settings, scattering_kernel, simulate
-from ppiscs_jax.kernel import ScatteringKernel, cumulative_weights
+from ppiscs_jax.simulation.kernel import ScatteringKernel, cumulative_weights
 
 SETTINGS = Settings("Cu", "100", 100.0, 25.0, 60.0, 150.0, 0.1)
 

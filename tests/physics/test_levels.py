@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import Settings, scattering_kernel
-from ppiscs_jax.averaging import run_levels
-from ppiscs_jax.levels import levels_of
-from ppiscs_jax.plan import Plan
-from ppiscs_jax.sampling import simulation_grid
+from ppiscs_jax.simulation.averaging import run_levels
+from ppiscs_jax.simulation.grids import simulation_grid
+from ppiscs_jax.simulation.levels import levels_of
+from ppiscs_jax.simulation.plan import Plan
 
 DETECTORS = [(20.0, 40.0), (45.0, 160.0), (60.0, 200.0), (150.0, 160.0)]
 EDGES = np.unique(DETECTORS)

@@ -9,7 +9,7 @@ from ppiscs_jax import Settings
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.scan import paper_grid
+from ppiscs_jax.simulation.scan import paper_grid
 
 SETTINGS = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)
 

@@ -7,9 +7,9 @@ import pytest
 
 from ppiscs_jax import InputError, Settings
 from ppiscs_jax.constants import wavelength_angstrom
-from ppiscs_jax.image import simulate_image
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.scan import defocus_quadrature, paper_grid, simulate_scan
+from ppiscs_jax.simulation.image import simulate_image
+from ppiscs_jax.simulation.scan import defocus_quadrature, paper_grid, simulate_scan
 
 COPPER = {
     "element": "Cu",

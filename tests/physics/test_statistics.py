@@ -9,7 +9,7 @@ from scipy.stats import t as student_t
 from ppiscs_jax import Settings, scattering_kernel, simulate
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.sampling import simulation_grid
+from ppiscs_jax.simulation.grids import simulation_grid
 
 COPPER = Settings("Cu", "100", 100.0, 20.0, 60.0, 200.0, 0.1)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError, Settings, load_surrogate, predict, scattering_kernel
-from ppiscs_jax.dataset.kernels import load_kernels
+from ppiscs_jax.io.kernels import load_kernels
 from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.predict import (
     OutsideTrainedRangeWarning,

@@ -12,8 +12,8 @@ from experiments.dataset.study import measure
 from experiments.dataset.study.filling import detector_deviation, diffuse_share, spacings
 from experiments.dataset.study.schema import Config
 from experiments.dataset.study.simulate import grid_of, settings_of, simulate
-from ppiscs_jax.dataset.campaign import Campaign
-from ppiscs_jax.dataset.table import neighbours
+from ppiscs_jax.campaign.config import Campaign
+from ppiscs_jax.surrogate.table import neighbours
 
 Rows = list[dict[str, Any]]
 

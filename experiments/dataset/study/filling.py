@@ -14,8 +14,8 @@ import numpy as np
 from experiments.common import Annulus
 from experiments.dataset.study.schema import Config, Filling
 from experiments.dataset.study.simulate import grid_of
+from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.constants import wavelength_angstrom
-from ppiscs_jax.dataset.campaign import Campaign
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import Settings
 

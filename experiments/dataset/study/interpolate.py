@@ -13,10 +13,10 @@ from experiments.dataset.study import measure
 from experiments.dataset.study.compare import Rows, row, title
 from experiments.dataset.study.schema import Config
 from experiments.dataset.study.simulate import settings_of, simulate
-from ppiscs_jax.dataset import table
-from ppiscs_jax.dataset.campaign import Campaign
-from ppiscs_jax.dataset.kernels import load_kernels, save_kernels
-from ppiscs_jax.kernel import ScatteringKernel, noise
+from ppiscs_jax.campaign.config import Campaign
+from ppiscs_jax.io.kernels import load_kernels, save_kernels
+from ppiscs_jax.simulation.kernel import ScatteringKernel, noise
+from ppiscs_jax.surrogate import table
 
 
 def fine_kernels(config: Config, campaign: Campaign) -> dict[str, ScatteringKernel]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ppiscs_jax.kernel import ScatteringKernel, cumulative_weights
+from ppiscs_jax.simulation.kernel import ScatteringKernel, cumulative_weights
 
 
 def fractions(

@@ -28,9 +28,9 @@ from experiments.dataset.study.interpolate import (
 from experiments.dataset.study.report import show
 from experiments.dataset.study.schema import Config
 from experiments.dataset.study.simulate import settings_of
-from ppiscs_jax.dataset.campaign import Campaign
+from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.errors import InputError, range_problem
-from ppiscs_jax.kernel import ScatteringKernel
+from ppiscs_jax.simulation.kernel import ScatteringKernel
 
 ALONE: dict[str, Callable[[Config, Campaign], Rows]] = {
     "filling": filling_rows,

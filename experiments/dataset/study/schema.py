@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from experiments.common import ROOT, Annulus, Illuminated
+from ppiscs_jax.campaign.config import AngleRange, Campaign
 from ppiscs_jax.config import Model, load_config
-from ppiscs_jax.dataset.campaign import AngleRange, Campaign
 
 Detectors = Annotated[list[Annulus], Field(min_length=1)]
 Specimens = Annotated[list[Illuminated], Field(min_length=1)]

@@ -4,12 +4,12 @@ import numpy as np
 
 from experiments.common import Illuminated
 from experiments.dataset.study.schema import Config
-from ppiscs_jax.dataset.campaign import Campaign
-from ppiscs_jax.dataset.task import task_grid
-from ppiscs_jax.kernel import ScatteringKernel
+from ppiscs_jax.campaign.config import Campaign
+from ppiscs_jax.campaign.task import task_grid
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.plan import Plan
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.kernel import ScatteringKernel
+from ppiscs_jax.simulation.plan import Plan
 
 
 def settings_of(config: Config, specimen: Illuminated) -> Settings:

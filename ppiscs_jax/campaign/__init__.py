@@ -1,0 +1,1 @@
+"""Many simulations into one folder, on one machine or a cluster; the only place for dask."""

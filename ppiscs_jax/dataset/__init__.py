@@ -1,1 +1,0 @@
-"""Curves on disk. The only place that touches h5py."""

@@ -1,0 +1,1 @@
+"""From settings to PPISCS with standard errors: grids, averages, kernels, probe scans."""

@@ -1,0 +1,256 @@
+"""Averages over levels of band limit, until the error asked for is reached."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import numpy as np
+
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation import accelerator
+from ppiscs_jax.simulation.batches import (
+    AIM,
+    BATCHES,
+    PILOT_IS_ENOUGH,
+    RATE,
+    Progress,
+    Reporter,
+    in_threads,
+    kernel_of,
+)
+from ppiscs_jax.simulation.grids import on_accelerator
+from ppiscs_jax.simulation.kernel import ScatteringKernel
+from ppiscs_jax.simulation.levels import ROUNDS_TOGETHER, Level
+
+CONTINUED = 4
+"""The pilot of a fine level is continued where less than so many times its waves are wanted.
+
+Its variance then has a part in the choice, but a small one: if all of a level's number of waves
+followed from its pilot, which is a share f of them, its variance would on average be reported
+0.15 f too small (15 degrees of freedom), and a fine level has only a part of the variance.
+"""
+
+Watch = Callable[[ScatteringKernel], tuple[np.ndarray, np.ndarray]]
+"""Values and standard errors of all that is watched, from a kernel; any shape, (…, n)."""
+
+
+@dataclass
+class _Average:
+    """The waves of one level that have been averaged so far."""
+
+    level: Level
+    batches: range
+    sums: np.ndarray
+    rounds: int = 0
+
+    @classmethod
+    def of(cls, level: Level, first_batch: int) -> Self:
+        """Nothing yet, in batches that begin at a number within the level."""
+        first = level.first_batch + first_batch
+        shape = (BATCHES, *level.plan.sums_shape)
+        return cls(level, range(first, first + BATCHES), np.zeros(shape))
+
+    @property
+    def waves(self) -> float:
+        """Waves of a batch, on average over batches."""
+        return self.rounds * self.level.step
+
+    @property
+    def means(self) -> np.ndarray:
+        """Batch means of what goes into every bin or is lost, (batches, rings, n, bins + 1)."""
+        return self.sums * ((len(self.level.plan.rings_mrad) - 1) / self.waves)
+
+
+def run_levels(
+    settings: Settings,
+    levels: Sequence[Level],
+    watch: Watch,
+    target: float,
+    max_waves: int,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    accelerated: bool | None = None,
+) -> tuple[ScatteringKernel, float]:
+    """Average over levels until the largest relative standard error is at most `target`.
+
+    As in `batches.run_to_error`, the error of the run itself takes no part in the choice of its
+    number of waves. A pilot of one round of every level decides how many waves each level gets:
+    those that reach the target at the least cost. The coarsest level, which decides most of the
+    error, then begins anew, unless its pilot is all that it needs and leaves an error below
+    PILOT_IS_ENOUGH of the target. Fine levels, whose waves are dear and few, continue their
+    pilots (see CONTINUED).
+
+    `accelerated` says whether a round of all batches is computed in one call, as by
+    `batches.run_to_error`.
+
+    Returns:
+        The kernel, whose batch means are sums over levels, and its error, which is above the
+        target where `max_waves` were not enough.
+    """
+    if accelerated is None:
+        accelerated = on_accelerator()
+    reporter = Reporter(target, progress)
+    averages = [_Average.of(level, 0) for level in levels]
+
+    def grow(rounds: Sequence[int]) -> None:
+        if accelerated:
+            _grow_together(averages, rounds, reporter)
+        else:
+            _grow_in_threads(averages, rounds, reporter, workers)
+
+    _compile(levels, workers, accelerated)
+    grow([1] * len(levels))
+    pilot = True
+    while True:
+        kernel = _kernel(settings, averages)
+        error = float(np.sqrt(np.max(_relative_variance(watch, kernel, kernel))))
+        reporter.error = error
+        if error <= (PILOT_IS_ENOUGH if pilot else 1) * target:
+            return kernel, error
+        parts = [_relative_variance(watch, _kernel(settings, [a]), kernel) for a in averages]
+        variances = np.array(parts) * (error**2 / np.max(np.sum(parts, axis=0)))
+        wanted = share_waves(
+            levels,
+            variances,
+            [average.waves for average in averages],
+            (AIM * target) ** 2,
+            max_waves / BATCHES,
+        )
+        if pilot:
+            enough = (PILOT_IS_ENOUGH * target) ** 2
+            for i, (average, waves) in enumerate(zip(averages, wanted, strict=True)):
+                if average.level.coarser:
+                    anew = waves >= CONTINUED * average.waves
+                else:
+                    anew = waves > average.waves or np.max(variances[i]) > enough
+                if anew:
+                    level = average.level.with_waves(waves, few_programs=accelerated)
+                    averages[i] = _Average.of(level, BATCHES)
+            pilot = False
+        rounds = [
+            max(0, math.ceil(waves / average.level.step - 1e-9) - average.rounds)
+            for average, waves in zip(averages, wanted, strict=True)
+        ]
+        if not any(rounds):
+            return kernel, error
+        grow(rounds)
+
+
+def _compile(levels: Sequence[Level], workers: int | None, accelerated: bool) -> None:
+    """Compile the programs of all levels side by side, each of them once."""
+    calls: dict[tuple, Callable[[], None]] = {}
+    for level in levels:
+        for plan in level.plans:
+            program = plan.grid.shape, plan.grid.slices_per_atom, plan.n_planes
+            if accelerated:
+                # In a program for the device every size has its place.
+                batches = range(0, BATCHES, level.every)
+                work = partial(accelerator.compile_rounds, plan, batches, ROUNDS_TOGETHER)
+                calls[*program, plan.waves_per_round, len(batches)] = work
+            else:
+                calls[program] = plan.compile
+    list(in_threads(list(calls.values()), workers))
+
+
+def share_waves(
+    levels: Sequence[Level],
+    variances: np.ndarray,
+    waves: Sequence[float],
+    goal: float,
+    most: float,
+) -> list[float]:
+    """Waves of a batch for every level with which the variance reaches a goal at least cost.
+
+    From the waves at hand on, step by step, each to the level that takes most off the largest
+    variance for its cost.
+
+    Args:
+        levels: the levels.
+        variances: what each level contributes to the variance of all that is watched with the
+            waves at hand, (levels, …). They fall as waves^(−2 / RATE) on the coarsest level and
+            as 1 / waves on the others, whose differences gain little from Sobol points.
+        waves: the waves of a batch at hand, on average over batches.
+        goal: variance wanted of everything.
+        most: waves of a batch on all levels together that are not exceeded.
+    """
+    flat = variances.reshape(len(levels), -1)
+    rates = np.array([2 / RATE] + [1.0] * (len(levels) - 1))
+    steps = [level.step for level in levels]
+    wanted = list(waves)
+    while True:
+        expected = flat * (np.divide(waves, wanted) ** rates)[:, None]
+        worst = np.argmax(expected.sum(axis=0))
+        if expected[:, worst].sum() <= goal:
+            return wanted
+        gains, more = [], []
+        for i, (level, now) in enumerate(zip(levels, wanted, strict=True)):
+            after = now + steps[i] * max(1, now // (20 * steps[i]))
+            saved = expected[i, worst] * (1 - (now / after) ** rates[i])
+            gains.append(saved / (level.cost(after) - level.cost(now)))
+            more.append(after)
+        best = int(np.argmax(gains))
+        if sum(wanted) - wanted[best] + more[best] > most:
+            return wanted
+        wanted[best] = more[best]
+
+
+def _relative_variance(watch: Watch, part: ScatteringKernel, whole: ScatteringKernel) -> np.ndarray:
+    """Variance that a part of the sum contributes to all that is watched, over value²."""
+    (values, _), (_, errors) = watch(whole), watch(part)
+    # A detector that nothing reaches has no error.
+    return np.square(errors / np.where(errors > 0, np.abs(values), 1))
+
+
+def _kernel(settings: Settings, averages: Sequence[_Average]) -> ScatteringKernel:
+    """The kernel whose batches are the sums of the levels' batches."""
+    means = np.sum([average.means for average in averages], axis=0)
+    waves = round(BATCHES * sum(average.waves for average in averages))
+    return kernel_of(settings, averages[-1].level.plan, means, waves)
+
+
+def _grow_together(averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter) -> None:
+    """Add so many rounds to each average, a round of all batches in one call."""
+    reporter.to_do += sum(
+        more * len(average.batches[:: average.level.every]) * _cost(average.level)
+        for average, more in zip(averages, rounds, strict=True)
+    )
+    for average, more in zip(averages, rounds, strict=True):
+        if more:
+            level, numbers = average.level, range(average.rounds, average.rounds + more)
+
+            def report(batches: int, level: Level = level) -> None:
+                waves = batches * level.plan.waves_per_round
+                reporter.finished(waves, batches * _cost(level))
+
+            batches = average.batches[:: level.every]
+            average.sums[:: level.every] += level.grow_together(batches, numbers, report)
+            average.rounds += more
+
+
+def _cost(level: Level) -> float:
+    """Cost of a round of one batch."""
+    return level.cost(level.plan.waves_per_round)
+
+
+def _grow_in_threads(
+    averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter, workers: int | None
+) -> None:
+    """Add so many rounds to each average, several batches at a time."""
+    # Fine levels come first: they take the longest, and nobody waits for them at the end.
+    jobs = [
+        (average, i, average.rounds + more)
+        for average, add in reversed(list(zip(averages, rounds, strict=True)))
+        for more in range(add)
+        for i in range(0, BATCHES, average.level.every)
+    ]
+    costs = [_cost(average.level) for average, *_ in jobs]
+    reporter.to_do += sum(costs)
+    calls = [partial(average.level.grow, average.batches[i], r) for average, i, r in jobs]
+    sums = in_threads(calls, workers)
+    for (average, i, _), cost, added in zip(jobs, costs, sums, strict=True):
+        average.sums[i] += added
+        reporter.finished(average.level.plan.waves_per_round, cost)
+    for average, add in zip(averages, rounds, strict=True):
+        average.rounds += add

@@ -1,0 +1,213 @@
+"""Batches of waves that grow together until the error asked for is reached."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation import accelerator
+from ppiscs_jax.simulation.grids import on_accelerator
+from ppiscs_jax.simulation.kernel import ScatteringKernel
+from ppiscs_jax.simulation.plan import Plan
+
+BATCHES = 16
+"""Independently scrambled batches: fewer would leave the standard error too uncertain."""
+
+PILOT_IS_ENOUGH = 0.5
+AIM = 0.85
+RATE = 1.6
+"""How the number of waves is chosen without biasing the error that is reported.
+
+Stopping at the first estimate that happens to be small would report errors 15 % too small. So a
+pilot of one round decides how many rounds the run proper takes, and is then thrown away: the
+run's own error takes no part in the choice. The pilot is kept where its error is below
+PILOT_IS_ENOUGH of the one asked for, and so leaves no doubt. Otherwise the run aims at AIM of
+it, with waves growing like error^−RATE (2 for independent waves, less for Sobol points), and
+grows on in the few cases in which that was not enough.
+"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running simulation, given to a progress callback after every batch.
+
+    Attributes:
+        waves: waves finished.
+        relative_error: largest standard error over value, NaN until the first round ends.
+        target: the relative error asked for.
+        seconds_left: estimated time left [s], NaN until known.
+    """
+
+    waves: int
+    relative_error: float
+    target: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        """One line: error now and wanted [%], waves, time left [s]."""
+        known = math.isfinite(self.relative_error)
+        now = f"{self.relative_error:.2%}" if known else "not known yet"
+        line = f"error {now} (target {self.target:.2%}), {self.waves} waves"
+        if math.isfinite(self.seconds_left):
+            line += f", about {self.seconds_left:.0f} s left"
+        return line
+
+
+Callback = Callable[[Progress], None] | bool | None
+"""How progress is reported: to a function, in lines on stderr (True), or not (None, False)."""
+
+SECONDS_BETWEEN_LINES = 5.0
+"""How often a line of progress is printed."""
+
+
+def callback_of(progress: Callback) -> Callable[[Progress], None] | None:
+    """The function to be called, or None."""
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return None
+    printed = time.monotonic()
+
+    def print_line(state: Progress) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            print(state, file=sys.stderr, flush=True)
+
+    return print_line
+
+
+@dataclass
+class Reporter:
+    """Counts what is finished and tells a progress callback.
+
+    Attributes:
+        target: the relative error asked for.
+        callback: called after every batch; None for nobody.
+        error: largest relative error, NaN until the first round ends.
+        to_do: cost of the work ahead, in any unit.
+    """
+
+    target: float
+    callback: Callable[[Progress], None] | None
+    error: float = np.nan
+    to_do: float = 0.0
+    _waves: int = 0
+    _done: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def finished(self, waves: int, cost: float) -> None:
+        """Some waves are finished, which were so much of the work ahead."""
+        self._waves += waves
+        self._done, self.to_do = self._done + cost, self.to_do - cost
+        if self.callback:
+            # How much work there is becomes known when the first round ends.
+            left = (time.monotonic() - self._started) / self._done * self.to_do
+            left = np.nan if np.isnan(self.error) else left
+            self.callback(Progress(self._waves, self.error, self.target, left))
+
+
+def run_to_error(
+    settings: Settings,
+    plan: Plan,
+    error_of: Callable[[ScatteringKernel], float],
+    target: float,
+    max_waves: int,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    accelerated: bool | None = None,
+) -> tuple[ScatteringKernel, float]:
+    """Pilot and run proper (see PILOT_IS_ENOUGH) until `error_of` the kernel is at most `target`.
+
+    `accelerated` says whether whole rounds are computed in one call (`accelerator.grow`) or
+    batch by batch in threads; by default the former, except on CPUs.
+
+    Returns:
+        The kernel and its error, which is above the target where `max_waves` were not enough.
+    """
+    if accelerated is None:
+        accelerated = on_accelerator()
+    most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
+    reporter = Reporter(target, progress)
+
+    def report(batches: int) -> None:
+        reporter.finished(batches * plan.waves_per_round, batches)
+
+    def grow(sums: np.ndarray, first_batch: int, rounds: range) -> tuple[ScatteringKernel, float]:
+        numbers = range(first_batch, first_batch + BATCHES)
+        reporter.to_do += BATCHES * len(rounds)
+        if accelerated:
+            sums += accelerator.grow(plan, numbers, rounds, report)
+        else:
+            sums += _grow_in_threads(plan, numbers, rounds, report, workers)
+        waves = rounds.stop * plan.waves_per_round
+        means = sums / (waves / (len(plan.rings_mrad) - 1))
+        kernel = kernel_of(settings, plan, means, BATCHES * waves)
+        reporter.error = error_of(kernel)
+        return kernel, reporter.error
+
+    shape = (BATCHES, *plan.sums_shape)
+    kernel, error = grow(np.zeros(shape), 0, range(1))
+    if error <= PILOT_IS_ENOUGH * target or most_rounds == 1:
+        return kernel, error
+    sums, done = np.zeros(shape), 0
+    wanted = math.ceil((error / (AIM * target)) ** RATE)
+    while True:
+        rounds = min(max(wanted, done + 1), most_rounds)
+        kernel, error = grow(sums, BATCHES, range(done, rounds))
+        if error <= target or rounds == most_rounds:
+            return kernel, error
+        done, wanted = rounds, math.ceil(rounds * (error / (AIM * target)) ** RATE)
+
+
+Result = TypeVar("Result")
+
+
+def in_threads(calls: Sequence[Callable[[], Result]], workers: int | None) -> Iterator[Result]:
+    """Results of calls in their order, several computed at a time: as many as there are cores."""
+    pool = ThreadPoolExecutor(workers or _cores())
+    try:
+        yield from pool.map(lambda call: call(), calls)
+    finally:
+        # On an error or Ctrl-C only the calls already running are waited for.
+        pool.shutdown(cancel_futures=True)
+
+
+def _grow_in_threads(
+    plan: Plan, batches: range, rounds: range, report: Callable[[int], None], workers: int | None
+) -> np.ndarray:
+    """Sums of the waves of some rounds of all batches, several batches at a time."""
+    sums = np.zeros((len(batches), *plan.sums_shape))
+    jobs = [(i, batch, number) for number in rounds for i, batch in enumerate(batches)]
+    results = in_threads([partial(plan.grow, batch, r) for _, batch, r in jobs], workers)
+    for (i, *_), added in zip(jobs, results, strict=True):
+        sums[i] += added
+        report(1)
+    return sums
+
+
+def kernel_of(settings: Settings, plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:
+    """The kernel with given batch means, shape (batches, rings, n, bins and lost)."""
+    return ScatteringKernel(
+        settings=settings,
+        ring_edges_mrad=plan.rings_mrad,
+        angle_edges_mrad=plan.angle_edges_mrad,
+        batch_means=means[..., :-1],
+        lost=means[..., -1].mean(axis=0),
+        mistilt_mrad=plan.mistilt_mrad,
+        seed=plan.seed,
+        waves=waves,
+    )
+
+
+def _cores() -> int:
+    """CPU cores at our disposal."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,236 @@
+"""From settings to PPISCS with standard errors: the tilt average over plane waves.
+
+In expectation the probe-position integrated cross-section of a laterally infinite crystal is
+the column area times the mean, over the tilts inside the aperture, of the fraction that one
+tilted plane wave scatters into the detector. Aberrations drop out.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ppiscs_jax.errors import InputError, as_numbers, range_problem
+from ppiscs_jax.settings import RANGES, Settings
+from ppiscs_jax.simulation.averaging import run_levels
+from ppiscs_jax.simulation.batches import Callback, Progress, callback_of
+from ppiscs_jax.simulation.curve import Curve
+from ppiscs_jax.simulation.grids import on_accelerator, simulation_grid
+from ppiscs_jax.simulation.kernel import ScatteringKernel, largest_relative_error
+from ppiscs_jax.simulation.levels import level_grids, levels_of
+from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
+from ppiscs_jax.simulation.scan import simulate_scan
+from ppiscs_jax.units import LEAST_RELATIVE_ERROR
+
+__all__ = ["Progress", "largest_relative_error", "scattering_kernel", "simulate", "simulate_scan"]
+
+MAX_WAVES = 1 << 20
+"""Waves after which simulations stop by default."""
+
+
+def _problems(
+    apertures: np.ndarray,
+    angle_edges: np.ndarray,
+    detectors: np.ndarray,
+    n_atoms: int,
+    mistilt: float,
+    relative_error: float,
+    max_waves: int,
+    seed: int,
+    workers: int | None,
+) -> list[str]:
+    """What is wrong with the arguments of `scattering_kernel`."""
+    found = [range_problem("apertures_mrad", a, *RANGES["convergence_mrad"]) for a in apertures]
+    found += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
+    found += [
+        range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
+        range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"),
+        range_problem("relative_error", relative_error, LEAST_RELATIVE_ERROR, 1.0, ""),
+        range_problem("max_waves", max_waves, 128, 2**40, "waves", whole=True),
+        range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
+    ]
+    if workers is not None:
+        found.append(range_problem("workers", workers, 1, 4096, "", whole=True))
+    if len(apertures) == 0:
+        found.append("apertures_mrad: must be one or more angles [mrad]")
+    if len(angle_edges) < 2 or np.any(np.diff(angle_edges) <= 0):
+        found.append("angle_edges_mrad: must be two or more increasing angles [mrad]")
+    else:
+        low, high = angle_edges[[0, -1]]
+        for inner, outer in detectors:
+            found.append(range_problem("inner_mrad", inner, low, high, "mrad, the angle edges"))
+            found.append(range_problem("outer_mrad", outer, *RANGES["outer_mrad"]))
+            found.append(
+                range_problem(
+                    "outer_mrad", outer, inner, high, "mrad, the angle edges", open_low=True
+                )
+            )
+    return [problem for problem in found if problem]
+
+
+def scattering_kernel(
+    settings: Settings,
+    *,
+    apertures_mrad: Sequence[float] | None = None,
+    angle_edges_mrad: Sequence[float] | np.ndarray | None = None,
+    detectors_mrad: Iterable[tuple[float, float]] | None = None,
+    n_atoms: int | None = None,
+    mistilt_mrad: tuple[float, float] = (0.0, 0.0),
+    relative_error: float = 0.005,
+    max_waves: int = MAX_WAVES,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callback = None,
+) -> ScatteringKernel:
+    """Simulate once for every aperture, detector and radial sensitivity.
+
+    Sixteen independently scrambled Sobol batches of tilted plane waves grow together until the
+    largest relative standard error, over all thicknesses and the watched detectors at every
+    aperture asked for, is at most `relative_error`. Batches run in threads of their own, in
+    float32 and outside of JAX's thread-local contexts.
+
+    Most waves are computed on a grid too coarse to be converged, and a few, on both grids at once,
+    correct it without bias (`levels`). The waves are shared out for the watched
+    detectors: others can be noisier, as their standard errors say.
+
+    Args:
+        settings: specimen, voltage, and the default aperture and detector.
+        apertures_mrad: convergence semi-angles that will be asked for [mrad]; others between
+            two that are at most 6 mrad apart are interpolated. Default: that of the settings.
+        angle_edges_mrad: edges of the collection-angle bins [mrad], within 0 … 250. Default:
+            every mrad from 0 to 250.
+        detectors_mrad: (inner, outer) [mrad] of the detectors whose error is watched: name all
+            that have to reach `relative_error`. Default: that of the settings.
+        n_atoms: largest thickness [atoms per column]. Default: 87 for [110], 61 for [100],
+            25 nm for [111].
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad]:
+            aperture and detector are centred there instead of on the zone axis.
+        relative_error: standard error over value to be reached at every thickness.
+        max_waves: stop there, with a warning, even if the error is not reached; at least one
+            round of each level is made: 8 waves a batch on the coarsest.
+        seed: seed of every random draw; the same seed gives the same numbers.
+        workers: batches computed at once. Default: one per CPU core. A GPU computes all of them.
+        progress: called with a `Progress` after every batch; True prints a line every few
+            seconds.
+
+    Returns:
+        A ScatteringKernel with the means of every batch.
+
+    Raises:
+        InputError: before any work, naming what is out of range.
+    """
+    if apertures_mrad is None:
+        apertures_mrad = [float(settings.convergence_mrad)]
+    if angle_edges_mrad is None:
+        angle_edges_mrad = np.arange(0.0, 251.0)
+    if detectors_mrad is None:
+        detectors_mrad = [(float(settings.inner_mrad), float(settings.outer_mrad))]
+    if n_atoms is None:
+        n_atoms = settings.zone_axis_data.thickest(settings.element_data)
+    apertures = np.sort(as_numbers("apertures_mrad", apertures_mrad, (None,), "mrad"))
+    angle_edges = as_numbers("angle_edges_mrad", angle_edges_mrad, (None,), "mrad")
+    detectors = as_numbers("detectors_mrad", list(detectors_mrad), (None, 2), "mrad")
+    axis = as_numbers("mistilt_mrad", mistilt_mrad, (2,), "mrad")
+    mistilt = float(np.hypot(*axis))
+    problems = _problems(
+        apertures,
+        angle_edges,
+        detectors,
+        n_atoms,
+        mistilt,
+        relative_error,
+        max_waves,
+        seed,
+        workers,
+    )
+    if problems:
+        raise InputError(problems)
+
+    n_atoms, rings = int(n_atoms), power_of_two_rings(apertures)
+    outer = angle_edges[-1] + mistilt
+    grid = simulation_grid(settings, outer, n_atoms, apertures[0])
+    plan = Plan.of(
+        settings,
+        grid,
+        rings,
+        angle_edges,
+        n_atoms,
+        int(seed),
+        (float(axis[0]), float(axis[1])),
+    )
+
+    def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
+        curves = [kernel.curve(a, i, o) for a in apertures for i, o in detectors]
+        errors = [curve.standard_error for curve in curves]
+        return np.array([curve.ppiscs for curve in curves]), np.array(errors)
+
+    accelerated = on_accelerator()
+    # The optical axis of a mistilted crystal moves the detectors over its grid.
+    grids = level_grids(
+        settings,
+        grid,
+        detectors + mistilt,
+        outer,
+        n_atoms,
+        relative_error,
+        max_waves,
+        accelerated,
+    )
+    plans = [plan if g is grid else plan.on(settings, g) for g in grids]
+    # A GPU would need further programs for fewer batches.
+    spared = angle_edges[-1] <= np.max(detectors) and not accelerated
+    levels = levels_of(plans, spared=spared)
+    kernel, error = run_levels(
+        settings, levels, watch, relative_error, max_waves, workers, callback_of(progress)
+    )
+    if not error <= relative_error:
+        warnings.warn(
+            f"relative_error = {error:.2g} after {kernel.waves} waves: {relative_error:g} asked "
+            f"for, max_waves = {max_waves}",
+            stacklevel=2,
+        )
+    return kernel
+
+
+def simulate(
+    settings: Settings,
+    relative_error: float = 0.005,
+    seed: int = 0,
+    *,
+    n_atoms: int | None = None,
+    mistilt_mrad: tuple[float, float] = (0.0, 0.0),
+    max_waves: int = MAX_WAVES,
+    workers: int | None = None,
+    progress: Callback = None,
+) -> Curve:
+    """PPISCS against thickness, converged, to a given relative standard error at every n.
+
+    Args:
+        settings: specimen and microscope.
+        relative_error: standard error over value to be reached at every thickness.
+        seed: seed of every random draw; the same seed gives the same numbers.
+        n_atoms: largest thickness [atoms per column].
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
+        max_waves: stop there even if the error is not reached.
+        workers: batches computed at once.
+        progress: called with a `Progress` after every batch; True prints a line every few
+            seconds.
+
+    Returns:
+        A Curve: ppiscs (n,) [Å²], standard_error (n,) [Å²], n_atoms, settings, seed, waves.
+
+    Raises:
+        InputError: before any work, naming what is out of range.
+    """
+    kernel = scattering_kernel(
+        settings,
+        angle_edges_mrad=[float(settings.inner_mrad), float(settings.outer_mrad)],
+        n_atoms=n_atoms,
+        mistilt_mrad=mistilt_mrad,
+        relative_error=relative_error,
+        max_waves=max_waves,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+    )
+    return kernel.curve()
