@@ -16,8 +16,10 @@ curve: $(VENV)/.synced-run
 		--detector 60 200 --rmsd 0.085 --check 0.5% \
 		--out output/au110_300kv.csv --plot output/au110_300kv.png
 
+# Most of the time of the fast tests is compilation, which takes a third less without most of the
+# optimisations of the compiler. The long tests run with them.
 test: $(VENV)/.synced-dev
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.synced-dev
 	$(BIN)/python -m pytest -m slow

@@ -18,7 +18,7 @@ from ppiscs_jax.simulation.gradient import gradient_grid, ppiscs_estimate, unit_
 
 
 def main():
-    tilts = jnp.asarray(unit_tilts("110", 2, seed=0))
+    tilts = jnp.asarray(unit_tilts(SETTINGS, 2, seed=0))
     key = jax.random.key(0)
     print("atoms   value [s]   gradient [s]   ratio   temporary memory of the gradient [MB]")
     for n_atoms in (9, 36, 81):

@@ -1,6 +1,7 @@
 """The experiment: specimen and microscope, as one frozen pytree."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
@@ -35,6 +36,9 @@ No aperture that forms a probe is below 0.5 mrad, whose diffraction limit 0.61 �
 them. Angles in radians, up to 0.1 and 0.25, are below, and so are refused.
 """
 
+MOST_MISTILT_MRAD = 100.0
+"""Largest mistilt that the simulator accepts [mrad]."""
+
 VECTOR_ORDER = (
     "element",
     "zone_axis",
@@ -64,6 +68,9 @@ class Settings:
         rmsd_angstrom: root-mean-square thermal displacement per axis [Å].
         c30_mm, c10_angstrom: spherical aberration [mm] and defocus C10 [Å] (positive is
             overfocus, as in abTEM's C10). PPISCS does not depend on them.
+        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad], up to
+            100 mrad: aperture and detector are centred there instead of on the zone axis. The
+            surrogates know (0, 0) only.
         temperature_k: instead of rmsd_angstrom, the temperature [K] from which it follows
             (Gao & Peng 1999). Not kept.
 
@@ -80,6 +87,7 @@ class Settings:
     rmsd_angstrom: Any = None
     c30_mm: Any = 0.0
     c10_angstrom: Any = 0.0
+    mistilt_mrad: Any = (0.0, 0.0)
     temperature_k: dataclasses.InitVar[float | None] = None
 
     def __post_init__(self, temperature_k: float | None) -> None:
@@ -106,8 +114,21 @@ class Settings:
             except InputError as error:
                 problems += error.problems
         problems += self._range_problems()
+        problems += self._mistilt_problems()
         if problems:
             raise InputError(problems)
+
+    def _mistilt_problems(self) -> list[str]:
+        """What is wrong with the mistilt, which is made a pair of numbers."""
+        if any(isinstance(part, jax.core.Tracer) for part in jax.tree.leaves(self.mistilt_mrad)):
+            return []
+        try:
+            x, y = as_numbers("mistilt_mrad", self.mistilt_mrad, (2,), "mrad").tolist()
+        except InputError as error:
+            return error.problems
+        object.__setattr__(self, "mistilt_mrad", (x, y))
+        problem = range_problem("mistilt_mrad", math.hypot(x, y), 0.0, MOST_MISTILT_MRAD, "mrad")
+        return [problem] if problem else []
 
     def _range_problems(self) -> list[str]:
         """What is wrong with the numbers; traced values cannot be judged and pass."""
@@ -152,7 +173,16 @@ class Settings:
 
         [Z, zone axis (0 = 110, 1 = 100, 2 = 111), E0 keV, C30 mm, C10 Å, α mrad, θ0 mrad,
         θe mrad, rmsd Å]. A NumPy array; inside jit and grad, numbers being traced, a JAX array.
+
+        Raises:
+            InputError: the crystal is mistilted, which the nine numbers do not say.
         """
+        if not isinstance(self.mistilt_mrad[0], jax.core.Tracer) and any(self.mistilt_mrad):
+            x, y = self.mistilt_mrad
+            raise InputError(
+                f"mistilt_mrad = ({x:g}, {y:g}) mrad: must be (0, 0) for surrogates; simulate "
+                "mistilted crystals"
+            )
         leading = [self.element_data.atomic_number, self.zone_axis_data.code]
         numbers = self._numbers()
         if any(isinstance(number, jax.core.Tracer) for number in numbers):
@@ -160,7 +190,8 @@ class Settings:
         return np.array(leading + [float(number) for number in numbers])
 
     def __hash__(self) -> int:
-        return hash((self.element, self.zone_axis, *map(float, self._numbers())))
+        numbers = map(float, (*self._numbers(), *self.mistilt_mrad))
+        return hash((self.element, self.zone_axis, *numbers))
 
     def _numbers(self) -> list[Any]:
         return [getattr(self, field) for field in _LEAVES]
@@ -194,17 +225,18 @@ def _zone(name: Any) -> str:
 
 
 _LEAVES = VECTOR_ORDER[2:]
+_CHILDREN = (*_LEAVES, "mistilt_mrad")
 
 
 def _flatten(settings: Settings):
-    children = [(jax.tree_util.GetAttrKey(f), getattr(settings, f)) for f in _LEAVES]
+    children = [(jax.tree_util.GetAttrKey(f), getattr(settings, f)) for f in _CHILDREN]
     return children, (settings.element, settings.zone_axis)
 
 
 def _unflatten(static: tuple[str, str], leaves: Iterable[Any]) -> Settings:
     # Past __init__: JAX rebuilds pytrees with leaves that are not numbers.
     settings = object.__new__(Settings)
-    names = ("element", "zone_axis", *_LEAVES)
+    names = ("element", "zone_axis", *_CHILDREN)
     for name, value in zip(names, (*static, *leaves), strict=True):
         object.__setattr__(settings, name, value)
     return settings

@@ -17,11 +17,12 @@ def made_up_curves(n_atoms: int = 87) -> list[Curve]:
                 n_atoms=n,
                 ppiscs=ppiscs,
                 standard_error=error,
-                settings=Settings("Au", "110", 300.0, 20.0, inner, outer, rmsd_angstrom=0.085),
+                settings=Settings(
+                    "Au", "110", 300.0, 20.0, inner, outer, 0.085, mistilt_mrad=(3.0, -1.5)
+                ),
                 seed=7,
                 waves=256,
                 batches=16,
-                mistilt_mrad=(3.0, -1.5),
                 error_modes=np.array([np.cos(0.1 * n) * error, np.sin(0.1 * n) * error]),
             )
         )

@@ -128,10 +128,10 @@ def test_integers_become_floats():
 
 def test_pytree_round_trip():
     leaves, tree = jax.tree.flatten(GOLD)
-    assert leaves == [getattr(GOLD, field) for field in VECTOR_ORDER[2:]]
+    assert leaves == [*(getattr(GOLD, field) for field in VECTOR_ORDER[2:]), *GOLD.mistilt_mrad]
     assert jax.tree.unflatten(tree, leaves) == GOLD
     named = jax.tree_util.tree_leaves_with_path(GOLD)
-    assert [path[0].name for path, _ in named] == list(VECTOR_ORDER[2:])
+    assert [path[0].name for path, _ in named] == [*VECTOR_ORDER[2:], *["mistilt_mrad"] * 2]
 
 
 def total(settings: Settings) -> jax.Array:
@@ -190,3 +190,19 @@ def test_what_is_no_temperature(bad):
 def test_vector_of_text():
     with pytest.raises(InputError, match="vector"):
         Settings.from_vector(["a"] * 9)
+
+
+def test_mistilt():
+    """A pair of angles within 100 mrad, which the nine numbers of surrogates do not hold."""
+    tilted = dataclasses.replace(GOLD, mistilt_mrad=np.array([3, -4]))
+    assert tilted.mistilt_mrad == (3.0, -4.0)
+    assert tilted != GOLD
+    assert hash(tilted) == hash(dataclasses.replace(GOLD, mistilt_mrad=(3.0, -4.0)))
+    with pytest.raises(InputError, match=r"mistilt_mrad = \(3, -4\) mrad: must be \(0, 0\)"):
+        tilted.to_vector()
+    with pytest.raises(InputError, match="mistilt_mrad = 150 mrad: must be 0 to 100 mrad"):
+        dataclasses.replace(GOLD, mistilt_mrad=(90.0, 120.0))
+    with pytest.raises(InputError, match="mistilt_mrad of shape"):
+        dataclasses.replace(GOLD, mistilt_mrad=3.0)
+    slope = jax.grad(lambda s: s.mistilt_mrad[0] ** 2)(tilted)
+    assert slope.mistilt_mrad == (6.0, 0.0)

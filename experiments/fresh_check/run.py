@@ -18,7 +18,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from experiments.common import Annulus, main, provenance, save_json
 from ppiscs_jax.config import Model
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.batches import run_to_error
+from ppiscs_jax.simulation.batches import simulate_kernel
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.simulation.kernel import noise
 from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
@@ -92,8 +92,7 @@ def simulate(config: Config, number: int) -> Checks:
     aperture = float(settings.convergence_mrad)
     rings = power_of_two_rings([aperture])
     plan = Plan.of(settings, grid, rings, bins, n_atoms, config.seed + number)
-    kernel, _ = run_to_error(
-        settings,
+    kernel, _ = simulate_kernel(
         plan,
         lambda kernel: max(noise(kernel, aperture, *detector) for detector in watched),
         config.noise,

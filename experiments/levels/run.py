@@ -44,7 +44,7 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
         settings, fine, watched, case.outer_mrad, n_atoms, config.relative_error, 1 << 20
     )
     finest = fine.resampled(config.truncation_factor * fine.band_limit)
-    plans = [plan.on(settings, grid) for grid in grids]
+    plans = [plan.on(grid) for grid in grids]
     levels = levels_of(plans)
 
     alone, alone_seconds = measure(
@@ -53,9 +53,7 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     waves = config.waves[str(len(levels))]
     parts = [measure(config, level, w) for level, w in zip(levels, waves, strict=True)]
     seconds = sum(spent for _, spent in parts)
-    truncation, _ = measure(
-        config, levels_of([plan, plan.on(settings, finest)])[-1], config.truncation_waves
-    )
+    truncation, _ = measure(config, levels_of([plan, plan.on(finest)])[-1], config.truncation_waves)
 
     def collected(means: np.ndarray, inner: float, outer: float) -> np.ndarray:
         inside = (edges[:-1] >= inner) & (edges[1:] <= outer)

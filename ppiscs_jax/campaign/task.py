@@ -6,7 +6,7 @@ from ppiscs_jax.campaign.config import Campaign, Task
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.batches import run_to_error
+from ppiscs_jax.simulation.batches import simulate_kernel
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.simulation.kernel import ScatteringKernel, noise
 from ppiscs_jax.simulation.plan import Plan
@@ -28,8 +28,7 @@ def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
         n_atoms,
         task.seed,
     )
-    kernel, _ = run_to_error(
-        settings,
+    kernel, _ = simulate_kernel(
         plan,
         lambda kernel: noise_over_limit(campaign, kernel.with_rings(kept)),
         1.0,

@@ -91,13 +91,13 @@ def simulate(
         temperature_k=temperature,
         c30_mm=c30,
         c10_angstrom=c10,
+        mistilt_mrad=mistilt,
     )
     kernel = simulated(
         settings,
         quiet,
         relative_error=relative_error,
         n_atoms=atoms,
-        mistilt_mrad=mistilt,
         max_waves=max_waves,
         seed=seed,
         workers=workers,

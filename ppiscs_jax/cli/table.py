@@ -50,7 +50,8 @@ def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Cur
 
 
 def _caption(curve: Curve) -> tuple[str, str]:
-    s, (x, y) = curve.settings, curve.mistilt_mrad
+    s = curve.settings
+    x, y = s.mistilt_mrad
     mistilt = f", mistilt ({x:g}, {y:g}) mrad" if x or y else ""
     return (
         f"{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:g} mrad, "

@@ -1,6 +1,7 @@
 """The simulator as a forward model of fits."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ class FixedWaves:
     Attributes:
         key: of the displacements.
         tilts: points of the unit disk.
+        mistilt_mrad: direction of the optical axis [mrad].
         element, zone_axis: of the crystal.
         grid: on which it is simulated.
         n_atoms: largest thickness [atoms per column].
@@ -30,6 +32,7 @@ class FixedWaves:
 
     key: PRNGKeyArray
     tilts: Float[Array, "waves 2"]
+    mistilt_mrad: tuple[float, float]
     element: str = field(metadata={"static": True})
     zone_axis: str = field(metadata={"static": True})
     grid: CrystalGrid = field(metadata={"static": True})
@@ -37,7 +40,8 @@ class FixedWaves:
 
     def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms; element and zone axis of x do not count."""
-        numbers = dict(zip(VECTOR_ORDER[2:], x[2:], strict=True))
+        numbers: dict[str, Any] = dict(zip(VECTOR_ORDER[2:], x[2:], strict=True))
+        numbers["mistilt_mrad"] = self.mistilt_mrad
         settings = Settings(self.element, self.zone_axis, **numbers)
         return ppiscs_estimate(settings, self.grid, self.key, self.tilts, n_atoms=self.n_atoms)
 
@@ -67,7 +71,8 @@ def simulator(settings: Settings, n_atoms: int, *, waves: int = WAVES, seed: int
         raise InputError(p for p in problems if p)
     return FixedWaves(
         key=jax.random.key(seed),
-        tilts=jnp.asarray(unit_tilts(settings.zone_axis, waves, seed), jnp.float32),
+        tilts=jnp.asarray(unit_tilts(settings, waves, seed), jnp.float32),
+        mistilt_mrad=settings.mistilt_mrad,
         element=settings.element,
         zone_axis=settings.zone_axis,
         grid=gradient_grid(settings, n_atoms),

@@ -72,7 +72,6 @@ does not have any; what the errors are made of, where that is known."""
 UNITS = {name: array.unit for name, array in ARRAYS.arrays.items()}
 
 Text = Annotated[str, Field(max_length=200)]
-Angle = Annotated[float, Field(ge=-1000, le=1000)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -91,7 +90,7 @@ class Metadata(BaseModel):
     c10_angstrom: float
     convergence_mrad: float
     rmsd_angstrom: float
-    mistilt_mrad: tuple[Angle, Angle]
+    mistilt_mrad: tuple[float, float]
     seed: Count
     waves: Count
     batches: Count
@@ -150,7 +149,7 @@ def _shared_metadata(curve: Curve) -> dict[str, Any]:
         "element": curve.settings.element,
         "zone_axis": curve.settings.zone_axis,
         **numbers,
-        "mistilt_mrad": [float(angle) for angle in curve.mistilt_mrad],
+        "mistilt_mrad": [float(angle) for angle in curve.settings.mistilt_mrad],
         "seed": int(curve.seed),
         "waves": int(curve.waves),
         "batches": int(curve.batches),
@@ -206,7 +205,7 @@ def _unpack(content: dict[str, Any], arrays: Arrays) -> list[Curve]:
     errors, modes = arrays["standard_error_angstrom2"], arrays.get(MODES)
     if modes is not None and not np.allclose(np.sum(modes**2, axis=1), errors**2, rtol=1e-3):
         raise ValueError(f"{MODES} do not add up to the standard errors")
-    shared: dict[str, Any] = {f: getattr(metadata, f) for f in _SHARED}
+    shared: dict[str, Any] = {f: getattr(metadata, f) for f in (*_SHARED, "mistilt_mrad")}
     return [
         Curve(
             n_atoms=np.asarray(arrays["n_atoms"], dtype=int),
@@ -216,7 +215,6 @@ def _unpack(content: dict[str, Any], arrays: Arrays) -> list[Curve]:
             seed=metadata.seed,
             waves=metadata.waves,
             batches=metadata.batches,
-            mistilt_mrad=metadata.mistilt_mrad,
             model=metadata.model,
             error_modes=own_modes,
         )

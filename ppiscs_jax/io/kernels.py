@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppiscs_jax.config import first_problem
-from ppiscs_jax.errors import InputError, as_numbers, shown
+from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.io import compression
 from ppiscs_jax.io.hdf5 import (
@@ -151,12 +151,9 @@ def check(name: str, metadata: dict, arrays: Arrays) -> None:
     except ValidationError as error:
         raise ValueError(first_problem(error)) from None
     try:
-        Settings(**parse_json(said.settings))
+        Settings(**parse_json(said.settings), mistilt_mrad=parse_json(said.mistilt_mrad))
     except TypeError as error:
         raise ValueError(f"settings: {error}") from None
-    mistilt = parse_json(said.mistilt_mrad)
-    if not isinstance(mistilt, list) or as_numbers("mistilt", mistilt, (2,), "mrad").max() > 1e3:
-        raise ValueError(f"mistilt_mrad = {shown(mistilt)}")
     sizes = ARRAYS.check(arrays)
     if sizes["batches less one"] + 1 != said.batches or arrays["ring_edges_mrad"][0] != 0:
         raise ValueError("its arrays do not belong to its metadata")
@@ -254,7 +251,7 @@ def _metadata(kernel: ScatteringKernel) -> dict:
         version("ppiscs-jax"),
         version("jax"),
         json.dumps({**names, **numbers}),
-        json.dumps(list(map(float, kernel.mistilt_mrad))),
+        json.dumps(list(map(float, settings.mistilt_mrad))),
         kernel.seed,
         kernel.waves,
         len(kernel.batch_means),
@@ -275,16 +272,15 @@ def _arrays(kernel: ScatteringKernel) -> Arrays:
 
 def _kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
     """The kernel whose metadata and arrays `read_kernels` gives."""
-    x, y = json.loads(metadata["mistilt_mrad"])
+    mistilt = json.loads(metadata["mistilt_mrad"])
     return ScatteringKernel(
-        settings=Settings(**json.loads(metadata["settings"])),
+        settings=Settings(**json.loads(metadata["settings"]), mistilt_mrad=mistilt),
         ring_edges_mrad=arrays["ring_edges_mrad"],
         angle_edges_mrad=arrays["angle_edges_mrad"],
         batch_means=compression.expand(arrays, arrays["angle_edges_mrad"]),
         lost=arrays["lost"],
         seed=metadata["seed"],
         waves=metadata["waves"],
-        mistilt_mrad=(x, y),
     )
 
 

@@ -63,7 +63,7 @@ class Sidecar(BaseModel):
     package_version: str = ""
     unit: str = "Å²"
     sha256: str
-    settings: dict[str, float | str] | None = None
+    settings: dict[str, float | str | tuple[float, float]] | None = None
     standard_error_angstrom2: Annotated[list[Error | None], Field(max_length=MOST_ATOMS)] | None = (
         None
     )
@@ -161,6 +161,8 @@ def save_library(path: str | Path, curve: Curve | Library) -> None:
     if curve.settings is not None:
         fields = {name: getattr(curve.settings, name) for name in VECTOR_ORDER}
         content["settings"] = {k: v if isinstance(v, str) else float(v) for k, v in fields.items()}
+        if any(curve.settings.mistilt_mrad):
+            content["settings"]["mistilt_mrad"] = list(map(float, curve.settings.mistilt_mrad))
     if curve.standard_error is not None:
         known = [None if math.isnan(e) else e for e in errors.tolist()]
         content["standard_error_angstrom2"] = known

@@ -154,7 +154,7 @@ def _marker(curve: Curve) -> str | None:
 
 def _title(curve: Curve) -> str:
     s = curve.settings
-    mistilt = math.hypot(*curve.mistilt_mrad)
+    mistilt = math.hypot(*curve.settings.mistilt_mrad)
     return (
         f"{s.element} [{s.zone_axis}], {float(s.voltage_kv):g} kV, "
         f"α = {float(s.convergence_mrad):g} mrad, rmsd {float(s.rmsd_angstrom):.4g} Å"

@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 
-from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.batches import (
     AIM,
@@ -64,7 +63,6 @@ class _Average:
 
 
 def run_levels(
-    settings: Settings,
     levels: Sequence[Level],
     watch: Watch,
     target: float,
@@ -75,7 +73,7 @@ def run_levels(
 ) -> tuple[ScatteringKernel, float]:
     """Average over levels until the largest relative standard error is at most `target`.
 
-    As in `batches.run_to_error`, the error of the run itself takes no part in the choice of its
+    As in `batches.simulate_kernel`, the error of the run itself takes no part in the choice of its
     number of waves. A pilot of one round of every level decides how many waves each level gets:
     those that reach the target at the least cost. The coarsest level, which decides most of the
     error, then begins anew, unless its pilot is all that it needs and leaves an error below
@@ -83,7 +81,7 @@ def run_levels(
     pilots (see CONTINUED).
 
     `accelerated` says whether a round of all batches is computed in one call, as by
-    `batches.run_to_error`.
+    `batches.simulate_kernel`.
 
     Returns:
         The kernel, whose batch means are sums over levels, and its error, which is above the
@@ -104,12 +102,12 @@ def run_levels(
     grow([1] * len(levels))
     pilot = True
     while True:
-        kernel = _kernel(settings, averages)
+        kernel = _kernel(averages)
         error = float(np.sqrt(np.max(_relative_variance(watch, kernel, kernel))))
         reporter.error = error
         if error <= (PILOT_IS_ENOUGH if pilot else 1) * target:
             return kernel, error
-        parts = [_relative_variance(watch, _kernel(settings, [a]), kernel) for a in averages]
+        parts = [_relative_variance(watch, _kernel([a]), kernel) for a in averages]
         variances = np.array(parts) * (error**2 / np.max(np.sum(parts, axis=0)))
         wanted = share_waves(
             levels,
@@ -203,11 +201,11 @@ def _relative_variance(watch: Watch, part: ScatteringKernel, whole: ScatteringKe
     return np.square(errors / np.where(errors > 0, np.abs(values), 1))
 
 
-def _kernel(settings: Settings, averages: Sequence[_Average]) -> ScatteringKernel:
+def _kernel(averages: Sequence[_Average]) -> ScatteringKernel:
     """The kernel whose batches are the sums of the levels' batches."""
     means = np.sum([average.means for average in averages], axis=0)
     waves = round(BATCHES * sum(average.waves for average in averages))
-    return kernel_of(settings, averages[-1].level.plan, means, waves)
+    return kernel_of(averages[-1].level.plan, means, waves)
 
 
 def _grow_together(averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter) -> None:

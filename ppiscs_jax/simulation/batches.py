@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.grids import on_accelerator
 from ppiscs_jax.simulation.kernel import ScatteringKernel
@@ -115,8 +114,7 @@ class Reporter:
             self.callback(Progress(self._waves, self.error, self.target, left))
 
 
-def run_to_error(
-    settings: Settings,
+def simulate_kernel(
     plan: Plan,
     error_of: Callable[[ScatteringKernel], float],
     target: float,
@@ -150,7 +148,7 @@ def run_to_error(
             sums += _grow_in_threads(plan, numbers, rounds, report, workers)
         waves = rounds.stop * plan.waves_per_round
         means = sums / (waves / (len(plan.rings_mrad) - 1))
-        kernel = kernel_of(settings, plan, means, BATCHES * waves)
+        kernel = kernel_of(plan, means, BATCHES * waves)
         reporter.error = error_of(kernel)
         return kernel, reporter.error
 
@@ -194,15 +192,14 @@ def _grow_in_threads(
     return sums
 
 
-def kernel_of(settings: Settings, plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:
+def kernel_of(plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:
     """The kernel with given batch means, shape (batches, rings, n, bins and lost)."""
     return ScatteringKernel(
-        settings=settings,
+        settings=plan.settings,
         ring_edges_mrad=plan.rings_mrad,
         angle_edges_mrad=plan.angle_edges_mrad,
         batch_means=means[..., :-1],
         lost=means[..., -1].mean(axis=0),
-        mistilt_mrad=plan.mistilt_mrad,
         seed=plan.seed,
         waves=waves,
     )

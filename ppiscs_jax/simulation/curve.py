@@ -21,7 +21,6 @@ class Curve:
         seed: seed of all random draws.
         waves: number of tilted plane waves.
         batches: number of independent batches that the error is estimated from.
-        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
         model: name of the surrogate that predicted it; then seed, waves and batches are 0.
         error_modes: what the error is made of [Å²], shape (modes, n): the covariance of the
             errors at different thicknesses, which are strongly correlated, is the sum of the
@@ -36,7 +35,6 @@ class Curve:
     seed: int
     waves: int
     batches: int
-    mistilt_mrad: tuple[float, float] = (0.0, 0.0)
     model: str | None = None
     error_modes: np.ndarray | None = None
 

@@ -13,11 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ppiscs_jax.crystal import ZONE_AXES
 from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import (
-    WHOLE_AZIMUTH,
     plane_wave,
     sample_tilts,
     split_tilt,
@@ -27,25 +25,21 @@ from ppiscs_jax.multislice.propagation import propagator
 from ppiscs_jax.multislice.wave import make_specimen, propagate
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.grids import simulation_grid
+from ppiscs_jax.simulation.plan import tilt_azimuths_deg
 
 
-def gradient_grid(
-    settings: Settings, n_atoms: int, mistilt_mrad: tuple[float, float] = (0.0, 0.0)
-) -> CrystalGrid:
+def gradient_grid(settings: Settings, n_atoms: int) -> CrystalGrid:
     """A grid on which curves near concrete `settings` are converged, for `ppiscs_estimate`."""
-    outer = float(settings.outer_mrad) + float(np.hypot(*mistilt_mrad))
+    outer = float(settings.outer_mrad) + float(np.hypot(*settings.mistilt_mrad))
     return simulation_grid(settings, outer, n_atoms, float(settings.convergence_mrad))
 
 
-def unit_tilts(
-    zone_axis: str, n_waves: int, seed: int, *, mistilted: bool = False
-) -> Float[np.ndarray, "waves 2"]:
+def unit_tilts(settings: Settings, n_waves: int, seed: int) -> Float[np.ndarray, "waves 2"]:
     """Quasi-random points of the unit disk; α times them are tilts.
 
     Only of the irreducible wedge of the zone axis, unless the crystal is mistilted.
     """
-    wedge = WHOLE_AZIMUTH if mistilted else ZONE_AXES[zone_axis].wedge_deg
-    return sample_tilts(wedge, np.array([0.0, 1.0]), (seed,), 0, n_waves)[0]
+    return sample_tilts(tilt_azimuths_deg(settings), np.array([0.0, 1.0]), (seed,), 0, n_waves)[0]
 
 
 @partial(jax.jit, static_argnames=("grid", "n_atoms", "edge_width_mrad"))
@@ -54,7 +48,6 @@ def ppiscs_estimate(
     grid: CrystalGrid,
     key: PRNGKeyArray,
     tilts: Float[Array, "waves 2"],
-    mistilt_mrad: Float[Array, " 2"] | None = None,
     *,
     n_atoms: int,
     edge_width_mrad: float = 1.0,
@@ -72,7 +65,6 @@ def ppiscs_estimate(
         grid: the supercell, from `gradient_grid`; fixed under differentiation.
         key: random key of the displacements.
         tilts: points of the unit disk, from `unit_tilts`.
-        mistilt_mrad: direction of the optical axis in the crystal's frame [mrad].
         n_atoms: largest thickness [atoms per column].
         edge_width_mrad: width of the detector's edges [mrad].
     """
@@ -82,7 +74,7 @@ def ppiscs_estimate(
     n_layers = len(grid.sites)
     block = max(1, math.isqrt(n_atoms))
     n_blocks = -(-n_atoms // block)
-    axis = jnp.zeros(2) if mistilt_mrad is None else jnp.asarray(mistilt_mrad)
+    axis = jnp.asarray(settings.mistilt_mrad)
 
     def one_wave(wave):
         index, direction = wave

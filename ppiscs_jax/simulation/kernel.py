@@ -96,14 +96,13 @@ class ScatteringKernel:
     """Fractions of electrons scattered, by tilt ring, thickness and collection angle.
 
     Attributes:
-        settings: specimen and voltage; its aperture and detector are the defaults below.
+        settings: specimen, voltage and mistilt; their aperture and detector are the defaults below.
         ring_edges_mrad: edges of the rings of tilts [mrad], shape (rings + 1,), from 0.
         angle_edges_mrad: edges of the collection-angle bins [mrad], shape (bins + 1,).
         batch_means: mean fraction over the tilts of a ring, per batch, shape
             (batches, rings, n, bins). Bins are correlated: form errors over batches.
         lost: fraction of the electrons that left the numerical band, shape (rings, n).
         seed, waves: seed of all random draws, number of tilted plane waves.
-        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
     """
 
     settings: Settings
@@ -113,7 +112,6 @@ class ScatteringKernel:
     lost: np.ndarray
     seed: int
     waves: int
-    mistilt_mrad: tuple[float, float] = (0.0, 0.0)
 
     @property
     def n_atoms(self) -> np.ndarray:
@@ -195,7 +193,6 @@ class ScatteringKernel:
             seed=self.seed,
             waves=self.waves,
             batches=len(batches),
-            mistilt_mrad=self.mistilt_mrad,
         )
 
     def curve(

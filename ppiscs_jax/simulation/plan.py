@@ -38,11 +38,10 @@ class Plan:
     """Everything a batch needs, fixed before the first wave.
 
     Attributes:
+        settings: what is simulated; their aperture and detector do not count.
         grid, specimen: the supercell and what the waves meet on it.
-        wedge_deg: azimuths of the tilts [°].
         rings_mrad: edges of the rings of tilts [mrad].
         angle_edges_mrad: edges of the collection-angle bins [mrad].
-        mistilt_mrad: direction of the optical axis in the crystal's frame [mrad].
         n_atoms: largest thickness [atoms per column].
         waves_per_round: waves by which a batch grows, a power of two, at least one a ring.
         n_planes: repeats in the stock that a round's waves share. 0 where the stock would be
@@ -50,12 +49,11 @@ class Plan:
         seed: of all random draws.
     """
 
+    settings: Settings
     grid: CrystalGrid
     specimen: Specimen
-    wedge_deg: tuple[float, float]
     rings_mrad: np.ndarray
     angle_edges_mrad: np.ndarray
-    mistilt_mrad: tuple[float, float]
     n_atoms: int
     waves_per_round: int
     n_planes: int
@@ -70,25 +68,23 @@ class Plan:
         angle_edges_mrad: np.ndarray,
         n_atoms: int,
         seed: int,
-        mistilt_mrad: tuple[float, float] = (0.0, 0.0),
     ) -> Self:
         """The plan for settings on a grid: at least one wave a ring in each round."""
         return cls(
+            settings=settings,
             grid=grid,
             specimen=make_specimen(settings, grid),
-            wedge_deg=WHOLE_AZIMUTH if any(mistilt_mrad) else settings.zone_axis_data.wedge_deg,
             rings_mrad=rings_mrad,
             angle_edges_mrad=angle_edges_mrad,
-            mistilt_mrad=mistilt_mrad,
             n_atoms=n_atoms,
             waves_per_round=max(WAVES_PER_ROUND, len(rings_mrad) - 1),
             n_planes=n_atoms if stock_bytes(grid, n_atoms) <= LARGEST_STOCK_BYTES else 0,
             seed=seed,
         )
 
-    def on(self, settings: Settings, grid: CrystalGrid) -> Self:
+    def on(self, grid: CrystalGrid) -> Self:
         """The same plan on another grid of the same supercell."""
-        specimen = make_specimen(settings, grid)
+        specimen = make_specimen(self.settings, grid)
         fits = stock_bytes(grid, self.n_atoms) <= LARGEST_STOCK_BYTES
         n_planes = self.n_atoms if fits else 0
         return dataclasses.replace(self, grid=grid, specimen=specimen, n_planes=n_planes)
@@ -96,14 +92,14 @@ class Plan:
     def tilts(self, batch: int, rounds: range) -> tuple[np.ndarray, np.ndarray]:
         """Tilts of a batch's waves [mrad], (rounds, waves, 2), and their rings, (rounds, waves)."""
         tilts, ring = sample_tilts(
-            self.wedge_deg,
+            tilt_azimuths_deg(self.settings),
             self.rings_mrad,
             (self.seed, batch),
             rounds.start * self.waves_per_round,
             self.waves_per_round,
             len(rounds),
         )
-        tilts = (tilts + np.asarray(self.mistilt_mrad)).astype(np.float32)
+        tilts = (tilts + np.asarray(self.settings.mistilt_mrad)).astype(np.float32)
         shape = len(rounds), self.waves_per_round
         return tilts.reshape(*shape, 2), ring.reshape(shape)
 
@@ -154,12 +150,18 @@ class Plan:
     @property
     def axis_mrad(self) -> jax.Array | None:
         """Direction of the optical axis [mrad], on the device; None in zone axis."""
-        return jnp.asarray(self.mistilt_mrad, jnp.float32) if any(self.mistilt_mrad) else None
+        mistilt = self.settings.mistilt_mrad
+        return jnp.asarray(mistilt, jnp.float32) if any(mistilt) else None
 
     @property
     def sums_shape(self) -> tuple[int, int, int]:
         """Rings, thicknesses, bins and what is lost."""
         return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
+
+
+def tilt_azimuths_deg(settings: Settings) -> tuple[float, float]:
+    """Azimuths that tilts are drawn from [°]: all, or in zone axis the irreducible wedge."""
+    return WHOLE_AZIMUTH if any(settings.mistilt_mrad) else settings.zone_axis_data.wedge_deg
 
 
 def stock_bytes(grid: CrystalGrid, n_atoms: int) -> int:

@@ -33,7 +33,6 @@ def _problems(
     angle_edges: np.ndarray,
     detectors: np.ndarray,
     n_atoms: int,
-    mistilt: float,
     relative_error: float,
     max_waves: int,
     seed: int,
@@ -44,7 +43,6 @@ def _problems(
     found += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
     found += [
         range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
-        range_problem("mistilt_mrad", mistilt, 0.0, 100.0, "mrad"),
         range_problem("relative_error", relative_error, LEAST_RELATIVE_ERROR, 1.0, ""),
         range_problem("max_waves", max_waves, 128, 2**40, "waves", whole=True),
         range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
@@ -75,7 +73,6 @@ def scattering_kernel(
     angle_edges_mrad: Sequence[float] | np.ndarray | None = None,
     detectors_mrad: Iterable[tuple[float, float]] | None = None,
     n_atoms: int | None = None,
-    mistilt_mrad: tuple[float, float] = (0.0, 0.0),
     relative_error: float = 0.005,
     max_waves: int = MAX_WAVES,
     seed: int = 0,
@@ -103,8 +100,6 @@ def scattering_kernel(
             that have to reach `relative_error`. Default: that of the settings.
         n_atoms: largest thickness [atoms per column]. Default: 87 for [110], 61 for [100],
             25 nm for [111].
-        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad]:
-            aperture and detector are centred there instead of on the zone axis.
         relative_error: standard error over value to be reached at every thickness.
         max_waves: stop there, with a warning, even if the error is not reached; at least one
             round of each level is made: 8 waves a batch on the coarsest.
@@ -130,14 +125,11 @@ def scattering_kernel(
     apertures = np.sort(as_numbers("apertures_mrad", apertures_mrad, (None,), "mrad"))
     angle_edges = as_numbers("angle_edges_mrad", angle_edges_mrad, (None,), "mrad")
     detectors = as_numbers("detectors_mrad", list(detectors_mrad), (None, 2), "mrad")
-    axis = as_numbers("mistilt_mrad", mistilt_mrad, (2,), "mrad")
-    mistilt = float(np.hypot(*axis))
     problems = _problems(
         apertures,
         angle_edges,
         detectors,
         n_atoms,
-        mistilt,
         relative_error,
         max_waves,
         seed,
@@ -147,6 +139,8 @@ def scattering_kernel(
         raise InputError(problems)
 
     n_atoms, rings = int(n_atoms), power_of_two_rings(apertures)
+    # The optical axis of a mistilted crystal moves the detectors over its grid.
+    mistilt = float(np.hypot(*settings.mistilt_mrad))
     outer = angle_edges[-1] + mistilt
     grid = simulation_grid(settings, outer, n_atoms, apertures[0])
     plan = Plan.of(
@@ -156,7 +150,6 @@ def scattering_kernel(
         angle_edges,
         n_atoms,
         int(seed),
-        (float(axis[0]), float(axis[1])),
     )
 
     def watch(kernel: ScatteringKernel) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +158,6 @@ def scattering_kernel(
         return np.array([curve.ppiscs for curve in curves]), np.array(errors)
 
     accelerated = on_accelerator()
-    # The optical axis of a mistilted crystal moves the detectors over its grid.
     grids = level_grids(
         settings,
         grid,
@@ -176,12 +168,12 @@ def scattering_kernel(
         max_waves,
         accelerated,
     )
-    plans = [plan if g is grid else plan.on(settings, g) for g in grids]
+    plans = [plan if g is grid else plan.on(g) for g in grids]
     # A GPU would need further programs for fewer batches.
     spared = angle_edges[-1] <= np.max(detectors) and not accelerated
     levels = levels_of(plans, spared=spared)
     kernel, error = run_levels(
-        settings, levels, watch, relative_error, max_waves, workers, callback_of(progress)
+        levels, watch, relative_error, max_waves, workers, callback_of(progress)
     )
     if not error <= relative_error:
         warnings.warn(
@@ -198,7 +190,6 @@ def simulate(
     seed: int = 0,
     *,
     n_atoms: int | None = None,
-    mistilt_mrad: tuple[float, float] = (0.0, 0.0),
     max_waves: int = MAX_WAVES,
     workers: int | None = None,
     progress: Callback = None,
@@ -210,7 +201,6 @@ def simulate(
         relative_error: standard error over value to be reached at every thickness.
         seed: seed of every random draw; the same seed gives the same numbers.
         n_atoms: largest thickness [atoms per column].
-        mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad].
         max_waves: stop there even if the error is not reached.
         workers: batches computed at once.
         progress: called with a `Progress` after every batch; True prints a line every few
@@ -226,7 +216,6 @@ def simulate(
         settings,
         angle_edges_mrad=[float(settings.inner_mrad), float(settings.outer_mrad)],
         n_atoms=n_atoms,
-        mistilt_mrad=mistilt_mrad,
         relative_error=relative_error,
         max_waves=max_waves,
         seed=seed,

@@ -132,6 +132,8 @@ def predict(
     model = load_surrogate() if surrogate is None else surrogate
     if isinstance(x, Settings):
         x = x.to_vector()
+    if isinstance(x, jax.core.Tracer) and x.ndim == 1:
+        return model.curve(x)
     if isinstance(x, jax.core.Tracer):
         curves = _batch(model, x.reshape(-1, 9))
         return curves.reshape(*x.shape[:-1], curves.shape[-1])

@@ -44,6 +44,7 @@ def test_committed_fit_recovers_the_truth():
         np.testing.assert_allclose(held, row["level"], atol=0.05)
 
 
+@pytest.mark.slow
 def test_setting_uncertainty(tmp_path):
     """Variances of single errors add up to that of all, to first order; aberrations make none.
 

@@ -131,6 +131,7 @@ rounds = 1
     assert small["aberration_spread_mean"] > 0
 
 
+@pytest.mark.slow
 def test_data_ranges(run):
     """Draws keep to Table 1; of 40, extremes lie within a tenth of its ends, nearly always.
 

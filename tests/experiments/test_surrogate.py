@@ -61,6 +61,7 @@ def test_fresh_check(checks, tmp_path):
     assert part.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_surrogate_errors(checks, tmp_path):
     """The surrogate is off by the check's noise: scores far below one percent of the maximum."""
     config = config_of(

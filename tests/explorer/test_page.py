@@ -107,6 +107,7 @@ def test_compact_page_states_its_error(page, weights):
     assert beyond <= 13
 
 
+@pytest.mark.slow
 @needs_node
 def test_shipped_weights():
     """One zone axis of the shipped surrogate, and the size of such a page."""

@@ -83,7 +83,7 @@ def compare_with_trf(problems, measured):
     return np.array(costs), np.array(shifts), fits
 
 
-@pytest.mark.parametrize("priors", [True, False])
+@pytest.mark.parametrize("priors", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_same_minimum_as_trf(priors):
     """Costs equal to 1e-3: less than 0.05 standard errors from the minimum.
 
@@ -154,6 +154,7 @@ def test_poisson():
     assert many.cost[0] == pytest.approx(one.cost, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_starts_find_the_deeper_of_two_minima():
     """A model whose curve is right at 0.12 Å, and nearly so at 0.08 Å, where fits start."""
 

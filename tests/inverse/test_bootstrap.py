@@ -16,7 +16,9 @@ from tests.inverse.test_fit import STATED, TRUE, analytic, gaussian, line, noisy
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("method", ["levenberg-marquardt", "nelder-mead"])
+@pytest.mark.parametrize(
+    "method", ["levenberg-marquardt", pytest.param("nelder-mead", marks=pytest.mark.slow)]
+)
 def test_linear_model(method):
     """Draws are those of the posterior, the Gaussian of the fit, if the prior is drawn too.
 
@@ -71,6 +73,7 @@ def test_beside_laplace():
     assert np.sqrt(ours.covariance[0, 0]) == pytest.approx(0.001 / np.sqrt(3), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_papers_estimator():
     """Absolute differences: the median is found, which varies more than the mean, by π/2.
 

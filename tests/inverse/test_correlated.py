@@ -95,6 +95,7 @@ def test_a_known_covariance_is_generalised_least_squares():
         assert found.explained
 
 
+@pytest.mark.slow
 def test_few_batches():
     """Mean of squared Mahalanobis distances 2, and intervals that hold, over 300 simulations.
 
@@ -155,6 +156,7 @@ def test_the_error_of_the_model():
     )
 
 
+@pytest.mark.slow
 def test_coverage_of_correlated_errors():
     """Gaussian priors, for which the intervals hold; an error of 2 % of the model beside it."""
     problem = Problem(

@@ -143,6 +143,7 @@ def test_voltages_that_the_microscope_has():
     assert chosen.x[2] == best.x[2]
 
 
+@pytest.mark.slow
 def test_priors_change_the_design():
     """Thin columns only: the same as asking for these thicknesses alone."""
     vary = {"inner_mrad": (20, 150)}

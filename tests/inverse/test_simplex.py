@@ -118,6 +118,7 @@ def test_fits_as_by_scipy(cost):
         assert single.success
 
 
+@pytest.mark.slow
 def test_both_methods_agree_and_groups_do_not_matter():
     """With priors costs are smooth, so both end within 1e-3: 0.05 standard errors."""
     problems, measured = random_cases(7, 0, priors=True)
@@ -129,6 +130,7 @@ def test_both_methods_agree_and_groups_do_not_matter():
     np.testing.assert_allclose(in_groups.estimates, simplex.estimates, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_to_move_and_no_time():
     """A curve that depends on nothing free; and one evaluation each."""
     blind = Problem.within(STATED, {"c30_mm": 0.001})

@@ -29,7 +29,6 @@ def test_round_trip_is_exact(tmp_path, suffix, n_atoms):
         np.testing.assert_array_equal(a.error_modes, b.error_modes)
         assert a.settings == b.settings
         assert (a.seed, a.waves, a.batches) == (b.seed, b.waves, b.batches)
-        assert a.mistilt_mrad == b.mistilt_mrad
 
 
 def test_csv_says_what_it_holds(tmp_path):

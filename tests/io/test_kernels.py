@@ -102,9 +102,10 @@ def test_everything_else_survives(pair, tmp_path):
     np.testing.assert_array_equal(after.ring_edges_mrad, before.ring_edges_mrad)
     np.testing.assert_array_equal(after.angle_edges_mrad, before.angle_edges_mrad)
     np.testing.assert_allclose(after.lost, before.lost, rtol=1e-6)
-    tilted = dataclasses.replace(before, mistilt_mrad=(1.5, -0.1))
+    settings = dataclasses.replace(before.settings, mistilt_mrad=(1.5, -0.1))
+    tilted = dataclasses.replace(before, settings=settings)
     save_kernels(tmp_path / "tilted.h5", {"tilted": tilted})
-    assert load_kernels(tmp_path / "tilted.h5")["tilted"].mistilt_mrad == (1.5, -0.1)
+    assert load_kernels(tmp_path / "tilted.h5")["tilted"].settings.mistilt_mrad == (1.5, -0.1)
 
 
 def test_files_are_small(kernel, path):
@@ -249,7 +250,7 @@ def nonsense(path, change):
         (lambda m, a: m.update(settings="[" * 5000), "settings = "),
         (lambda m, a: m.update(settings="[" * 1500), "nested too deeply"),
         (lambda m, a: m.update(settings=m["settings"].replace("300.0", "3e9")), "voltage_kv = 3"),
-        (lambda m, a: m.update(mistilt_mrad="[1, 2, 3]"), "mistilt of shape"),
+        (lambda m, a: m.update(mistilt_mrad="[1, 2, 3]"), "mistilt_mrad of shape"),
         (lambda m, a: m.update(batches=7), "do not belong to its metadata"),
         (lambda m, a: a.update(lost=a["lost"] * np.nan), "lost has values that are no numbers"),
         (lambda m, a: a.update(lost=a["lost"][:1]), "has 2 rings, not 1|has 1 rings, not 2"),

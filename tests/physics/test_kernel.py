@@ -110,7 +110,6 @@ def test_too_small_an_aperture_is_refused():
         ({"n_atoms": "2"}, "n_atoms = '2': must be one number"),
         ({"seed": 1.5}, "seed = 1.5: must be a whole number"),
         ({"relative_error": "1%"}, "relative_error = '1%'"),
-        ({"mistilt_mrad": 3.0}, "mistilt_mrad of shape"),
         ({"workers": -1}, "workers = -1"),
         ({"max_waves": 0}, "max_waves = 0"),
         ({"angle_edges_mrad": [[0, 60], [60, 150]]}, "angle_edges_mrad of shape"),

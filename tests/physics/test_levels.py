@@ -49,7 +49,7 @@ def test_levels_agree_with_a_finer_grid(element, zone, voltage_kv, rmsd, n_atoms
     grid = simulation_grid(settings, 200.0, n_atoms, 20.0)
     fine = grid.resampled(2 * grid.band_limit)
     plan = Plan.of(settings, fine, np.array([0.0, 20.0]), EDGES, n_atoms, seed=2)
-    alone, _ = run_levels(settings, levels_of([plan]), watch, 0.02, 1 << 16)
+    alone, _ = run_levels(levels_of([plan]), watch, 0.02, 1 << 16)
     (value, error), (expected, expected_error) = watch(kernel), watch(alone)
     allowed = 4.5 * np.hypot(error, expected_error) + 0.002 * expected
     assert np.all(np.abs(value - expected) < allowed)

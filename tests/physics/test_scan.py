@@ -83,7 +83,12 @@ def tilt_average(grid):
 
 @pytest.mark.parametrize(
     ("c10", "c30", "spread"),
-    [(0.0, 0.0, 0.0), (-80.0, 0.0, 0.0), (0.0, 0.02, 0.0), (60.0, 0.02, 50.0)],
+    [
+        (0.0, 0.0, 0.0),
+        pytest.param(-80.0, 0.0, 0.0, marks=pytest.mark.slow),
+        (0.0, 0.02, 0.0),
+        pytest.param(60.0, 0.02, 50.0, marks=pytest.mark.slow),
+    ],
 )
 def test_scan_equals_tilt_average(tilt_average, c10, c30, spread):
     """Two defoci, two C30, two defocus spreads; bright field, low and high angles.

@@ -116,11 +116,13 @@ def batch():
     return run
 
 
+@pytest.mark.slow
 def test_batched_equals_looped(batch):
     """Waves computed at once or one by one differ by float32 rounding of a unit wave."""
     np.testing.assert_allclose(batch(batch_size=4), batch(), atol=3e-6)
 
 
+@pytest.mark.slow
 def test_each_wave_alone(batch):
     """A wave is a function of (key, its number): the batch holds the same one alone.
 

@@ -1,5 +1,6 @@
 """Whole rounds in one call give the numbers of batch by batch, whatever fits into memory."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,19 +16,20 @@ from ppiscs_jax.multislice.grid import LADDER, make_grid, on_ladder
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.accelerator import Chunk
 from ppiscs_jax.simulation.averaging import run_levels
-from ppiscs_jax.simulation.batches import run_to_error
+from ppiscs_jax.simulation.batches import simulate_kernel
 from ppiscs_jax.simulation.kernel import largest_relative_error
 from ppiscs_jax.simulation.levels import levels_of
 from ppiscs_jax.simulation.plan import Plan
 
 COPPER = Settings("Cu", "100", 100.0, 20.0, 60.0, 200.0, 0.1)
+TILTED = dataclasses.replace(COPPER, mistilt_mrad=(3.0, 0.0))
 
 
 @pytest.fixture(scope="module")
 def plan():
     """Two rings, three atoms, a small cell; mistilted, so that the optical axis counts."""
     grid = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
-    return Plan.of(COPPER, grid, np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20), 3, 5, (3.0, 0))
+    return Plan.of(TILTED, grid, np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20), 3, 5)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,9 @@ def relative_difference(sums, expected):
     return np.max(np.abs(sums - expected)[..., :-1]) / np.max(expected[..., :-1])
 
 
-@pytest.mark.parametrize("chunk", [None, Chunk(1, 16, 8), Chunk(1, 4, 2)])
+@pytest.mark.parametrize(
+    "chunk", [None, Chunk(1, 4, 2), pytest.param(Chunk(1, 16, 8), marks=pytest.mark.slow)]
+)
 def test_the_same_numbers(plan, expected, chunk):
     """To 1e-5: sums in float32 in another order."""
     reports = []
@@ -50,11 +54,10 @@ def test_the_same_numbers(plan, expected, chunk):
     assert sum(reports) == 32
 
 
-def test_run_to_error_takes_the_same_waves(plan):
+def test_simulate_kernel_takes_the_same_waves(plan):
     """Pilot and run proper decide alike, and give the same kernel."""
     kernels = [
-        run_to_error(
-            COPPER,
+        simulate_kernel(
             plan,
             lambda kernel: largest_relative_error(kernel, [20.0], [(60.0, 200.0)]),
             0.1,
@@ -67,6 +70,7 @@ def test_run_to_error_takes_the_same_waves(plan):
     np.testing.assert_allclose(kernels[0].batch_means, kernels[1].batch_means, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_out_of_memory(plan, expected, monkeypatch):
     """Half as much at once, as often as it takes, with a line saying so; nothing counts twice."""
     compute = accelerator.scatter_rounds
@@ -106,15 +110,14 @@ def test_chunks_follow_memory(plan):
         Chunk(1, 1, 1).halved()
 
 
+@pytest.mark.slow
 def test_no_compilation_within_a_rung(plan):
     """Another element, voltage, and number of rounds on the same grid: the same program."""
-    silver = Settings("Ag", "100", 120.0, 20.0, 60.0, 200.0, 0.12)
+    silver = Settings("Ag", "100", 120.0, 20.0, 60.0, 200.0, 0.12, mistilt_mrad=(0.0, 2.0))
     chunk = Chunk(1, 16, 8)
     accelerator.grow(plan, range(16), range(1), lambda _: None, chunk)
     before = accelerator.scatter_rounds._cache_size()
-    other = Plan.of(
-        silver, plan.grid, plan.rings_mrad, plan.angle_edges_mrad, 3, 6, plan.mistilt_mrad
-    )
+    other = Plan.of(silver, plan.grid, plan.rings_mrad, plan.angle_edges_mrad, 3, 6)
     accelerator.grow(other, range(16), range(3), lambda _: None, chunk)
     assert accelerator.scatter_rounds._cache_size() == before
 
@@ -153,13 +156,13 @@ def test_programs_of_the_data_set_are_few():
 
 SCRIPT = """
 import numpy as np, jax
-from tests.simulation.test_accelerator import COPPER
+from tests.simulation.test_accelerator import COPPER, TILTED
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.simulation.plan import Plan
 assert len(jax.local_devices()) == 2
 grid = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
-plan = Plan.of(COPPER, grid, np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20), 3, 5, (3.0, 0))
+plan = Plan.of(TILTED, grid, np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20), 3, 5)
 np.save("sums.npy", accelerator.grow(plan, range(16), range(1, 3), lambda _: None))
 """
 
@@ -179,14 +182,14 @@ def test_levels_in_few_calls():
     fine = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
     edges = np.arange(0, 201.0, 20)
     whole = Plan.of(COPPER, fine, np.array([0, 20.0]), edges, 3, 5)
-    plans = [whole.on(COPPER, fine.resampled(0.6 * fine.band_limit)), whole]
+    plans = [whole.on(fine.resampled(0.6 * fine.band_limit)), whole]
 
     def watch(kernel):
         curve = kernel.curve(20.0, 60.0, 200.0)
         return curve.ppiscs, curve.standard_error
 
     kernels = [
-        run_levels(COPPER, levels_of(plans), watch, 0.01, 1 << 14, accelerated=accelerated)[0]
+        run_levels(levels_of(plans), watch, 0.01, 1 << 14, accelerated=accelerated)[0]
         for accelerated in (True, False)
     ]
     assert kernels[0].waves == kernels[1].waves > 250

@@ -57,15 +57,16 @@ def test_differences_are_small():
         assert np.max(np.abs(other - whole) / whole) > 0.03
 
 
+@pytest.mark.slow
 def test_unbiased():
     """Three levels against one grid of twice the band limit: within 4 combined errors.
 
     Six numbers; a normal distribution exceeds 4 in 6 × 6e-5 cases. The detector beyond the band
     of the coarse grid is among them.
     """
-    several, error = run_levels(COPPER, small_levels(), watch, 0.01, 1 << 16)
+    several, error = run_levels(small_levels(), watch, 0.01, 1 << 16)
     assert error <= 0.01
-    alone, _ = run_levels(COPPER, levels_of([plan_on(16.0, seed=1)]), watch, 0.01, 1 << 16)
+    alone, _ = run_levels(levels_of([plan_on(16.0, seed=1)]), watch, 0.01, 1 << 16)
     (value, value_error), (expected, expected_error) = watch(several), watch(alone)
     assert np.all(np.abs(value - expected) < 4 * np.hypot(value_error, expected_error))
 
@@ -73,8 +74,8 @@ def test_unbiased():
 @pytest.mark.parametrize("workers", [1, 3])
 def test_same_seed_same_numbers(workers):
     """Whatever the number of threads, and every round of every level can be made again."""
-    reference, _ = run_levels(COPPER, small_levels(7), watch, 0.5, 1 << 16, workers=2)
-    again, _ = run_levels(COPPER, small_levels(7), watch, 0.5, 1 << 16, workers=workers)
+    reference, _ = run_levels(small_levels(7), watch, 0.5, 1 << 16, workers=2)
+    again, _ = run_levels(small_levels(7), watch, 0.5, 1 << 16, workers=workers)
     np.testing.assert_array_equal(again.batch_means, reference.batch_means)
     batch = 4  # every fourth has waves of the third level
     alone = [level.grow(level.first_batch + batch, 0) for level in small_levels(7)]
@@ -107,7 +108,7 @@ class Normal:
     sums_shape = (1, 1, 2)
     rings_mrad = np.array([0.0, 20.0])
     angle_edges_mrad = np.array([60.0, 120.0])
-    mistilt_mrad = (0.0, 0.0)
+    settings = COPPER
     room = 8
     n_atoms = n_planes = 1
 
@@ -135,7 +136,7 @@ def normal_levels(seed):
     return [first, second.with_waves(1), third.with_waves(1 / 4)]
 
 
-@pytest.mark.parametrize("target", [0.012, 0.006])
+@pytest.mark.parametrize("target", [0.012, pytest.param(0.006, marks=pytest.mark.slow)])
 def test_intervals_cover_when_waves_are_shared_out(target):
     """Choosing waves for levels and stopping do not bias the error, over 300 seeds.
 
@@ -148,7 +149,6 @@ def test_intervals_cover_when_waves_are_shared_out(target):
     values, errors = [], []
     for seed in range(300):
         kernel, error = run_levels(
-            COPPER,
             normal_levels(seed),
             lambda k: (k.batch_means.mean(0), k.batch_means.std(0, ddof=1) / np.sqrt(BATCHES)),
             target,

@@ -16,6 +16,7 @@ X = np.array(
 )
 
 
+@pytest.mark.slow
 def test_size_of_the_paper():
     """9·160 + 160, then Σ (160 i + 1)·160 for i = 1 … 11, then (12·160 + 1)·87."""
     assert number_of_parameters(DenseNet().initial(0)) == 1_860_087

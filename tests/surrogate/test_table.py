@@ -153,6 +153,7 @@ def test_keys_decide(table):
     assert not np.array_equal(first.x, other.x)
 
 
+@pytest.mark.slow
 def test_split_by_simulation(table):
     """No cell on both sides, none lost; examples come from their own side only."""
     train, test = split_cells(table, 0.25, seed=1)

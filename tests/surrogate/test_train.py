@@ -24,7 +24,7 @@ from tests.table_samples import made_up_table
 WEIGHTS = Weights(l1n=0.1, l2n=0.01, l1log=16.0, constraint=0.01)
 RECIPE = Recipe(
     seed=1,
-    network=Architecture(growth=12, layers=4),
+    network=Architecture(growth=12, layers=2),
     batch_size=32,
     epoch_steps=40,
     steps_per_call=10,
