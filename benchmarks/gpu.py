@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax import Settings, accelerator, load_surrogate, predict, simulate
+from ppiscs_jax import Settings, load_surrogate, predict, simulate
 from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.campaign.task import task_grid
@@ -30,6 +30,7 @@ from ppiscs_jax.config import load_config
 from ppiscs_jax.multislice.detectors import angle_bins, bin_intensity, intensity
 from ppiscs_jax.multislice.detectors import collection_angle_mrad as collection_angle
 from ppiscs_jax.multislice.wave import crystal_slice
+from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.plan import Plan
 from ppiscs_jax.surrogate.table import load_table
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.batches import Progress
 from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.simulation.image import simulate_image
 from ppiscs_jax.simulation.kernel import ScatteringKernel
-from ppiscs_jax.simulation.scan import Scan, simulate_scan
-from ppiscs_jax.simulation.simulate import Progress, scattering_kernel, simulate
+from ppiscs_jax.simulation.scan import Scan, ScanOptions, simulate_scan
+from ppiscs_jax.simulation.simulate import scattering_kernel, simulate
 from ppiscs_jax.surrogate.predict import load_surrogate, predict, predict_curve
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Scan",
+    "ScanOptions",
     "ScatteringKernel",
     "Settings",
     "__version__",

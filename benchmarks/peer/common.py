@@ -124,6 +124,11 @@ def abtem_probe(abtem):
     return abtem.Probe(energy=SETTINGS.voltage_kv * 1e3, semiangle_cutoff=SETTINGS.convergence_mrad)
 
 
+def abtem_nyquist_sampling(abtem):
+    """Scan step [Å] at which an image of the probe is sampled without aliases."""
+    return abtem_probe(abtem).aperture.nyquist_sampling
+
+
 def abtem_scan(abtem, potential, scan):
     """Fractions that every position of a scan sends into the detector."""
     detector = abtem.AnnularDetector(SETTINGS.inner_mrad, SETTINGS.outer_mrad)

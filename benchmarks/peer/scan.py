@@ -14,6 +14,7 @@ from peer.common import (
     NYQUISTS,
     SETTINGS,
     WAVES,
+    abtem_nyquist_sampling,
     abtem_potential,
     abtem_scan,
     abtem_tilted,

@@ -14,7 +14,6 @@ from peer.common import (
     SLICE,
     WAVES_SHARING,
     abtem_potential,
-    abtem_probe,
     abtem_scan,
     ask,
     best_of,
@@ -27,12 +26,6 @@ from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.potential import displace, transmission
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-
-
-def abtem_nyquist_sampling(abtem):
-    """Scan step [Å] at which an image of the probe is sampled without aliases."""
-    return abtem_probe(abtem).aperture.nyquist_sampling
-
 
 # --- B: one wave and slice -----------------------------------------------------------------
 

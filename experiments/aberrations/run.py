@@ -35,7 +35,7 @@ from experiments.common import (
 )
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.simulation.scan import paper_grid, simulate_scan
+from ppiscs_jax.simulation.scan import ScanOptions, paper_grid, simulate_scan
 
 
 def scan_all(config: Config, console: Console) -> np.ndarray:
@@ -51,14 +51,18 @@ def scan_all(config: Config, console: Console) -> np.ndarray:
                 c10_angstrom=probe.c10_angstrom,
                 c30_mm=1e-3 * probe.c30_um,
             ),
-            detectors_mrad=config.detectors_mrad,
             # One crystal a call, so that each value is known: its seed is its number, the
             # same for every probe.
-            configurations=1,
-            seed=config.seed + c,
-            core_correction=True,
-            defocus_spread_angstrom=probe.defocus_spread_angstrom,
-            **config.scan.model_dump(),
+            ScanOptions(
+                configurations=1,
+                seed=config.seed + c,
+                core_correction=True,
+                defocus_spread_angstrom=probe.defocus_spread_angstrom,
+                **config.scan.model_dump(exclude={"n_atoms", "supercell_angstrom"}),
+            ),
+            n_atoms=config.scan.n_atoms,
+            supercell_angstrom=config.scan.supercell_angstrom,
+            detectors_mrad=config.detectors_mrad,
         )
         values[p, c] = [curve.ppiscs for curve in result.curves]
     return values

@@ -12,7 +12,7 @@ from ppiscs_jax.config import Model
 
 
 class Scanning(Model):
-    """Arguments of `simulate_scan`."""
+    """Thickness, supercell, and some of `ScanOptions`."""
 
     n_atoms: PositiveInt
     supercell_angstrom: PositiveFloat

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.image import simulate_image
+from ppiscs_jax.simulation.scan import ScanOptions
 
 SETTINGS = Settings(
     element="Pt",
@@ -91,12 +92,15 @@ def simulated(seed: int) -> np.ndarray:
         atoms(*columns()),
         BOX_ANGSTROM,
         ZONE_AXES["110"].slice_thickness * ELEMENTS["Pt"].lattice_angstrom,
-        scan_step_angstrom=STEP_ANGSTROM,
-        pixels=360,
-        configurations=1,
-        positions_at_once=4,
-        own_displacements=True,
-        seed=seed,
+        ScanOptions(
+            pixels=360,
+            scan_step_angstrom=STEP_ANGSTROM,
+            configurations=1,
+            core_correction=True,
+            positions_at_once=4,
+            own_displacements=True,
+            seed=seed,
+        ),
     )
     return image
 

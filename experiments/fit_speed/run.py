@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from pydantic import PositiveFloat, PositiveInt
 from rich.table import Table
 from scipy.optimize import minimize
@@ -34,6 +36,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import prior_samples
 from ppiscs_jax.settings import VECTOR_ORDER
+from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import load_surrogate
 
 SIMPLEX, SAME_NETWORK, OURS, OUR_SIMPLEX = (
@@ -122,10 +125,15 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def least_squares(model: Any, problem: Problem, curve: np.ndarray) -> tuple[float, int]:
+def least_squares(forward: Any, problem: Problem, curve: np.ndarray) -> tuple[float, int]:
     """A fit by gradients: sum of absolute differences [Å²] at its minimum, and evaluations."""
-    result = fit(model.curve, problem, Measured(curve))
+    result = fit(forward, problem, Measured(curve))
     return float(np.nansum(np.abs(result.residuals))), result.evaluations
+
+
+def network_output(model: NetworkModel, x: Any) -> Any:
+    """What a network itself gives, for all nine numbers, as rt_ppiscs has it."""
+    return model.network.apply({"params": model.params}, jnp.asarray(x).astype(jnp.float32))
 
 
 def run(config: Config, out: Path) -> None:
@@ -142,7 +150,7 @@ def run(config: Config, out: Path) -> None:
         OURS: lambda i: least_squares(ours, problem, exact[i]),
     }
     if theirs:
-        published = load_surrogate(theirs[1])
+        published = Partial(network_output, load_surrogate(theirs[1]))
         curves = [theirs[0](x[None])[0] for x in truths[: config.cases]]
         methods[SIMPLEX] = lambda i: simplex(theirs[0], problem, curves[i])
         methods[SAME_NETWORK] = lambda i: least_squares(published, problem, curves[i])

@@ -10,7 +10,14 @@ from ppiscs_jax.multislice.grid import Grid
 from ppiscs_jax.multislice.probe import Planes
 from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.scan import check_band, check_scan, run_scan, standard_error
+from ppiscs_jax.simulation.scan import (
+    ScanOptions,
+    check_band,
+    detector_problems,
+    mistilt_problems,
+    run_scan,
+    standard_error,
+)
 
 
 def into_planes(
@@ -26,21 +33,16 @@ def into_planes(
     return Planes(jnp.asarray(positions), jnp.asarray(occupied, jnp.float32))
 
 
+IMAGE = ScanOptions(pixels=512, scan_step_angstrom=0.2, configurations=4, core_correction=True)
+"""How images are scanned by default."""
+
+
 def simulate_image(
     settings: Settings,
     atoms_angstrom: np.ndarray,
     box_angstrom: tuple[float, float],
     slice_angstrom: float,
-    *,
-    scan_step_angstrom: float = 0.2,
-    pixels: int = 512,
-    configurations: int = 4,
-    defocus_spread_angstrom: float = 0.0,
-    defocus_nodes: int = 7,
-    core_correction: bool = True,
-    positions_at_once: int = 8,
-    own_displacements: bool = False,
-    seed: int = 0,
+    options: ScanOptions | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """ADF image of given atoms of the settings' element in a periodic box.
@@ -50,17 +52,7 @@ def simulate_image(
         atoms_angstrom: positions x, y, z [Å], shape (atoms, 3); the beam runs along +z.
         box_angstrom: periodic box along x and y [Å], the scanned area.
         slice_angstrom: slice thickness [Å]; atoms are put into the slices by their z.
-        scan_step_angstrom: scan step Δ [Å]: steps are edge / ⌊edge / Δ⌋.
-        pixels: pixels of the numerical grid along the longer edge.
-        configurations: frozen-phonon configurations.
-        defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
-        defocus_nodes: Gauss–Hermite nodes that integrate over it.
-        core_correction: whether to correct what the band limit takes from the nuclei.
-        positions_at_once: probe positions propagated together.
-        own_displacements: whether every batch of probe positions has thermal displacements of
-            its own. The noise of the few configurations then averages out over the image of a
-            column, which it does not where all positions share the displacements.
-        seed: seed of every random draw.
+        options: how the probe is scanned; steps are edge / ⌊edge / Δ⌋. Default: IMAGE.
         progress: called with the finished fraction.
 
     Returns:
@@ -70,6 +62,7 @@ def simulate_image(
     Raises:
         InputError: before any work, naming what is out of range.
     """
+    options = options or IMAGE
     atoms = as_numbers("atoms_angstrom", atoms_angstrom, (None, 3), "Å")
     box = as_numbers("box_angstrom", box_angstrom, (2,), "Å")
     if not len(atoms) or not np.isfinite(atoms).all():
@@ -78,20 +71,14 @@ def simulate_image(
     problems = [
         range_problem("slice_angstrom", slice_angstrom, 0.1, 100.0, "Å"),
         *(range_problem("box_angstrom", edge, 1.0, 1000.0, "Å") for edge in box),
-        range_problem("pixels", pixels, 16, 16384, "", whole=True),
+        *detector_problems(detectors),
+        *mistilt_problems(settings),
     ]
-    check_scan(
-        problems,
-        configurations=configurations,
-        scan_step_angstrom=scan_step_angstrom,
-        detectors_mrad=detectors,
-        defocus_spread_angstrom=defocus_spread_angstrom,
-        defocus_nodes=defocus_nodes,
-        positions_at_once=positions_at_once,
-        seed=seed,
-    )
+    if any(problems):
+        raise InputError(p for p in problems if p)
     planes = into_planes(atoms, box, slice_angstrom)
-    shape = tuple((2 * np.ceil(0.5 * pixels * box / box.max()).astype(int)).tolist())
+    pixels = 0.5 * np.array(options.pixels) * box / box.max()
+    shape = tuple((2 * np.ceil(pixels).astype(int)).tolist())
     grid = Grid(tuple(box.tolist()), shape, 1.0)
     check_band(grid, 1.0, settings, detectors)
     specimen = make_specimen(
@@ -99,9 +86,9 @@ def simulate_image(
         grid,
         unit_angstrom=1.0,
         slice_angstrom=slice_angstrom,
-        core_correction=core_correction,
+        core_correction=options.core_correction,
     )
-    steps = np.maximum(np.floor(box / scan_step_angstrom + 1e-9), 1).astype(int)
+    steps = np.maximum(np.floor(box / options.scan_step_angstrom + 1e-9), 1).astype(int)
     fractions = run_scan(
         grid,
         specimen,
@@ -110,12 +97,7 @@ def simulate_image(
         detectors,
         steps,
         (1.0, 1.0),
-        configurations=configurations,
-        defocus_spread_angstrom=defocus_spread_angstrom,
-        defocus_nodes=defocus_nodes,
-        positions_at_once=positions_at_once,
-        seed=seed,
-        progress=progress,
-        own_displacements=own_displacements,
-    )[:, -1, 0].reshape(configurations, *steps)
+        options,
+        progress,
+    )[:, -1, 0].reshape(options.configurations, *steps)
     return fractions.mean(axis=0), standard_error(fractions)

@@ -84,32 +84,71 @@ def paper_grid(
     )
 
 
-def check_scan(
-    problems: list[str | None],
-    *,
-    configurations: int,
-    scan_step_angstrom: float,
-    detectors_mrad: Sequence[tuple[float, float]],
-    defocus_spread_angstrom: float,
-    defocus_nodes: int,
-    positions_at_once: int,
-    seed: int,
-) -> None:
-    """Raise InputError for `problems` and those of the arguments, all at once."""
-    problems += [
-        range_problem("configurations", configurations, 1, 10000, "", whole=True),
-        range_problem("scan_step_angstrom", scan_step_angstrom, 0.01, 2.0, "Å"),
-        range_problem("defocus_spread_angstrom", defocus_spread_angstrom, 0.0, 1e5, "Å"),
-        range_problem("defocus_nodes", defocus_nodes, 1, 200, "", whole=True),
-        range_problem("positions_at_once", positions_at_once, 1, 100000, "", whole=True),
-        range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
-    ]
+@dataclass(frozen=True)
+class ScanOptions:
+    """How a probe is scanned. The defaults are the paper's protocol.
+
+    Attributes:
+        pixels: of the numerical grid along its longer edge, or along both, as in `paper_grid`.
+        scan_step_angstrom: scan step Δ [Å]: steps are a / ⌊a / Δ⌋, as in the paper.
+        configurations: frozen-phonon configurations, each drawn from (seed, its number).
+        defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
+        defocus_nodes: Gauss–Hermite nodes that integrate over it.
+        core_correction: whether to correct what the band limit takes from the nuclei.
+        positions_at_once: probe positions propagated together through one crystal.
+        own_displacements: whether every batch of probe positions has thermal displacements of
+            its own. The noise of the few configurations then averages out over the image of a
+            column, which it does not where all positions share the displacements.
+        seed: seed of every random draw.
+
+    Raises:
+        InputError: naming every option that is out of range.
+    """
+
+    pixels: int | tuple[int, int] = 1536
+    scan_step_angstrom: float = 0.15
+    configurations: int = 30
+    defocus_spread_angstrom: float = 0.0
+    defocus_nodes: int = 7
+    core_correction: bool = False
+    positions_at_once: int = 8
+    own_displacements: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [
+            *(range_problem("pixels", n, 16, 16384, "", whole=True) for n in np.ravel(self.pixels)),
+            range_problem("scan_step_angstrom", self.scan_step_angstrom, 0.01, 2.0, "Å"),
+            range_problem("configurations", self.configurations, 1, 10000, "", whole=True),
+            range_problem("defocus_spread_angstrom", self.defocus_spread_angstrom, 0.0, 1e5, "Å"),
+            range_problem("defocus_nodes", self.defocus_nodes, 1, 200, "", whole=True),
+            range_problem("positions_at_once", self.positions_at_once, 1, 100000, "", whole=True),
+            range_problem("seed", self.seed, 0, 2**32 - 1, "", whole=True),
+        ]
+        if any(problems):
+            raise InputError(p for p in problems if p)
+
+    def defocus(self, c10_angstrom: float) -> tuple[np.ndarray, np.ndarray]:
+        """C10 values [Å] and weights of the defocus distribution."""
+        return defocus_quadrature(c10_angstrom, self.defocus_spread_angstrom, self.defocus_nodes)
+
+
+def detector_problems(detectors_mrad: Sequence[tuple[float, float]]) -> list[str]:
+    """What is wrong with inner and outer angles."""
+    problems = []
     for inner, outer in detectors_mrad:
-        problems.append(range_problem("inner_mrad", inner, 0.0, 250.0, "mrad"))
+        problems.append(range_problem("inner_mrad", inner, *RANGES["inner_mrad"]))
         problems.append(range_problem("outer_mrad", outer, *RANGES["outer_mrad"]))
         problems.append(range_problem("outer_mrad", outer, inner, 250.0, "mrad", open_low=True))
-    if any(problems):
-        raise InputError(p for p in problems if p)
+    return [p for p in problems if p]
+
+
+def mistilt_problems(settings: Settings) -> list[str]:
+    """That a mistilt is no part of probe scans, where there is one."""
+    if not any(settings.mistilt_mrad):
+        return []
+    x, y = settings.mistilt_mrad
+    return [f"mistilt_mrad = ({x:g}, {y:g}) mrad: must be (0, 0) for probe scans; use simulate"]
 
 
 def check_band(
@@ -156,36 +195,28 @@ def run_scan(
     detectors: Sequence[tuple[float, float]],
     steps: np.ndarray,
     extent: tuple[float, float],
-    *,
-    configurations: int,
-    defocus_spread_angstrom: float,
-    defocus_nodes: int,
-    positions_at_once: int,
-    seed: int,
+    options: ScanOptions,
     progress: Callable[[float], None] | None,
-    own_displacements: bool = False,
 ) -> np.ndarray:
     """Fractions of every configuration, shape (configurations, planes, detectors, positions).
 
-    The scan takes so many `steps` along x and y over `extent`, a fraction of the cell. With
-    `own_displacements` every batch of positions has thermal displacements of its own.
+    The scan takes so many `steps` along x and y over `extent`, a fraction of the cell.
     """
     x, y = (np.arange(n) / n * part for n, part in zip(steps, extent, strict=True))
     positions = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-    defocus = defocus_quadrature(
-        float(settings.c10_angstrom), defocus_spread_angstrom, defocus_nodes
-    )
+    defocus = options.defocus(float(settings.c10_angstrom))
+    configurations, at_once = options.configurations, options.positions_at_once
     shape = (configurations, len(planes.positions), len(detectors), len(positions))
     fractions = np.zeros(shape)
     edges = jnp.asarray(detectors, jnp.float32)
     # The last batch is padded: one shape, one compilation.
-    batches = np.array_split(np.arange(len(positions)), -(-len(positions) // positions_at_once))
+    batches = np.array_split(np.arange(len(positions)), -(-len(positions) // at_once))
     total, done = configurations * len(batches), 0
     for configuration in range(configurations):
-        key = jax.random.fold_in(jax.random.key(seed), configuration)
+        key = jax.random.fold_in(jax.random.key(options.seed), configuration)
         for number, batch in enumerate(batches):
-            of_batch = jax.random.fold_in(key, number) if own_displacements else key
-            padded = np.resize(positions[batch], (positions_at_once, 2))
+            of_batch = jax.random.fold_in(key, number) if options.own_displacements else key
+            padded = np.resize(positions[batch], (at_once, 2))
             for c10, weight in zip(*defocus, strict=True):
                 probe = (settings.convergence_mrad, float(c10), settings.c30_mm)
                 out = scan_positions(
@@ -200,19 +231,12 @@ def run_scan(
 
 def simulate_scan(
     settings: Settings,
+    options: ScanOptions | None = None,
     *,
     n_atoms: int | None = None,
     detectors_mrad: Sequence[tuple[float, float]] | None = None,
     supercell_angstrom: float = 50.0,
-    pixels: int | tuple[int, int] = 1536,
     band_fraction: float = 1.0,
-    scan_step_angstrom: float = 0.15,
-    configurations: int = 30,
-    defocus_spread_angstrom: float = 0.0,
-    defocus_nodes: int = 7,
-    core_correction: bool = False,
-    positions_at_once: int = 8,
-    seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Scan:
     """PPISCS by the paper's protocol, and the ADF images of the projected cell.
@@ -223,18 +247,11 @@ def simulate_scan(
 
     Args:
         settings: specimen and microscope; C10 and C30 shape the probe here.
+        options: how the probe is scanned. Default: the paper's protocol.
         n_atoms: largest thickness [atoms per column]. Default: that of the zone axis.
         detectors_mrad: (inner, outer) of each detector [mrad]. Default: that of the settings.
         supercell_angstrom: largest edge of the supercell, whole projected cells [Å].
-        pixels: pixels along the supercell's longer edge, or along both, as in `paper_grid`.
         band_fraction: band limit over the Nyquist frequency: 1, or 2/3 free of aliases.
-        scan_step_angstrom: scan step Δ [Å]: steps are a / ⌊a / Δ⌋, as in the paper.
-        configurations: frozen-phonon configurations, each drawn from (seed, its number).
-        defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
-        defocus_nodes: Gauss–Hermite nodes that integrate over it.
-        core_correction: whether to correct what the band limit takes from the nuclei.
-        positions_at_once: probe positions propagated together through one crystal.
-        seed: seed of every random draw.
         progress: called with the finished fraction.
 
     Returns:
@@ -243,6 +260,7 @@ def simulate_scan(
     Raises:
         InputError: before any work, naming what is out of range.
     """
+    options = options or ScanOptions()
     zone, a = settings.zone_axis_data, settings.element_data.lattice_angstrom
     if n_atoms is None:
         n_atoms = zone.thickest(settings.element_data)
@@ -253,48 +271,37 @@ def simulate_scan(
     problems = [
         range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
         range_problem("supercell_angstrom", supercell_angstrom, max(zone.cell) * a, 1000.0, "Å"),
-        *(range_problem("pixels", n, 16, 16384, "", whole=True) for n in np.ravel(pixels)),
         range_problem("band_fraction", band_fraction, 0.1, 1.5, ""),
+        *detector_problems(detectors),
+        *mistilt_problems(settings),
     ]
-    check_scan(
-        problems,
-        configurations=configurations,
-        scan_step_angstrom=scan_step_angstrom,
-        detectors_mrad=detectors,
-        defocus_spread_angstrom=defocus_spread_angstrom,
-        defocus_nodes=defocus_nodes,
-        positions_at_once=positions_at_once,
-        seed=seed,
-    )
+    if any(problems):
+        raise InputError(p for p in problems if p)
     grid = paper_grid(
         settings.zone_axis,
         a,
         supercell_angstrom=supercell_angstrom,
-        pixels=pixels,
+        pixels=options.pixels,
         band_fraction=band_fraction,
     )
     check_band(grid, a, settings, detectors)
     cell = np.array(zone.cell) * a
-    steps = np.floor(cell / scan_step_angstrom + 1e-9).astype(int)
+    steps = np.floor(cell / options.scan_step_angstrom + 1e-9).astype(int)
     layers = np.tile(grid.sites, (n_atoms, 1, 1))
     planes = Planes(jnp.asarray(layers, jnp.float32), jnp.ones(layers.shape[:2], jnp.float32))
     fractions = run_scan(
         grid,
-        make_specimen(settings, grid, core_correction=core_correction),
+        make_specimen(settings, grid, core_correction=options.core_correction),
         planes,
         settings,
         detectors,
         steps,
         (1 / grid.repeats[0], 1 / grid.repeats[1]),
-        configurations=configurations,
-        defocus_spread_angstrom=defocus_spread_angstrom,
-        defocus_nodes=defocus_nodes,
-        positions_at_once=positions_at_once,
-        seed=seed,
-        progress=progress,
+        options,
+        progress,
     )[:, len(zone.layers) - 1 :: len(zone.layers)]
     cross_sections = settings.column_area_angstrom2 * fractions.mean(axis=-1)
-    nodes = 1 if defocus_spread_angstrom == 0 else defocus_nodes
+    nodes = len(options.defocus(0.0)[0])
     errors = standard_error(cross_sections)
     curves = [
         Curve(
@@ -302,9 +309,9 @@ def simulate_scan(
             ppiscs=cross_sections[..., d].mean(axis=0),
             standard_error=errors[..., d],
             settings=replace(settings, inner_mrad=inner, outer_mrad=outer),
-            seed=int(seed),
-            waves=int(np.prod(steps)) * configurations * nodes,
-            batches=configurations,
+            seed=int(options.seed),
+            waves=int(np.prod(steps)) * options.configurations * nodes,
+            batches=options.configurations,
         )
         for d, (inner, outer) in enumerate(detectors)
     ]

@@ -13,16 +13,13 @@ import numpy as np
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.settings import RANGES, Settings
 from ppiscs_jax.simulation.averaging import run_levels
-from ppiscs_jax.simulation.batches import Callback, Progress, callback_of
+from ppiscs_jax.simulation.batches import Callback, callback_of
 from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.simulation.grids import on_accelerator, simulation_grid
-from ppiscs_jax.simulation.kernel import ScatteringKernel, largest_relative_error
+from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.simulation.levels import level_grids, levels_of
 from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
-from ppiscs_jax.simulation.scan import simulate_scan
 from ppiscs_jax.units import LEAST_RELATIVE_ERROR
-
-__all__ = ["Progress", "largest_relative_error", "scattering_kernel", "simulate", "simulate_scan"]
 
 MAX_WAVES = 1 << 20
 """Waves after which simulations stop by default."""

@@ -15,7 +15,7 @@ from ppiscs_jax.cli.main import main
 from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.cli.table import with_error
 from ppiscs_jax.io.curves import load_curves
-from ppiscs_jax.simulation.simulate import Progress
+from ppiscs_jax.simulation.batches import Progress
 
 DEFAULTS = {
     "--element": "Al",

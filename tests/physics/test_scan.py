@@ -1,5 +1,7 @@
 """The probe scan and the tilt average are one quantity; aberrations drop out."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 from ppiscs_jax import InputError, Settings
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
-from ppiscs_jax.simulation.image import simulate_image
-from ppiscs_jax.simulation.scan import defocus_quadrature, paper_grid, simulate_scan
+from ppiscs_jax.simulation.image import IMAGE, simulate_image
+from ppiscs_jax.simulation.scan import ScanOptions, defocus_quadrature, paper_grid, simulate_scan
 
 COPPER = {
     "element": "Cu",
@@ -34,16 +36,19 @@ def grid():
 def scan(configurations=12, spread=0.0, seed=0, **aberrations):
     return simulate_scan(
         Settings(**COPPER, **aberrations),
+        ScanOptions(
+            pixels=130,
+            scan_step_angstrom=0.45,
+            configurations=configurations,
+            defocus_spread_angstrom=spread,
+            defocus_nodes=3,
+            core_correction=True,
+            positions_at_once=16,
+            seed=seed,
+        ),
         n_atoms=N_ATOMS,
         detectors_mrad=DETECTORS,
-        **CELL,
-        scan_step_angstrom=0.45,
-        configurations=configurations,
-        defocus_spread_angstrom=spread,
-        defocus_nodes=3,
-        core_correction=True,
-        positions_at_once=16,
-        seed=seed,
+        supercell_angstrom=11.0,
     )
 
 
@@ -148,11 +153,9 @@ def test_image_of_given_atoms(grid):
     settings = Settings(**{**COPPER, "rmsd_angstrom": 0.0})
     crystal = simulate_scan(
         settings,
+        ScanOptions(pixels=130, scan_step_angstrom=0.45, configurations=1, core_correction=True),
         n_atoms=2,
-        **CELL,
-        scan_step_angstrom=0.45,
-        configurations=1,
-        core_correction=True,
+        supercell_angstrom=11.0,
     )
     a = 3.6149
     size = np.array(grid.lengths) * a
@@ -167,9 +170,7 @@ def test_image_of_given_atoms(grid):
         np.random.default_rng(0).permutation(atoms),
         tuple(size),
         a / 2,
-        scan_step_angstrom=0.4518625,
-        pixels=grid.shape[0],
-        configurations=1,
+        replace(IMAGE, scan_step_angstrom=0.4518625, pixels=grid.shape[0], configurations=1),
     )
     n = crystal.images.shape[2]
     np.testing.assert_allclose(image[:n, :n], crystal.images[0, -1], rtol=1e-3)
@@ -179,12 +180,14 @@ def test_image_of_given_atoms(grid):
 def test_displacements_of_every_batch():
     """Without vibrations they change nothing; with them, nearly all positions."""
     atoms = np.array([[2.0, 2.0, 0.0], [5.0, 4.0, 1.0]])
-    options = {"scan_step_angstrom": 2.0, "pixels": 80, "configurations": 1}
+    options = replace(
+        IMAGE, scan_step_angstrom=2.0, pixels=80, configurations=1, positions_at_once=3
+    )
 
     def image(rmsd, own):
         settings = Settings(**{**COPPER, "rmsd_angstrom": rmsd})
         return simulate_image(
-            settings, atoms, (7.0, 7.0), 1.0, positions_at_once=3, own_displacements=own, **options
+            settings, atoms, (7.0, 7.0), 1.0, replace(options, own_displacements=own)
         )[0]
 
     np.testing.assert_array_equal(image(0.0, True), image(0.0, False))
@@ -209,16 +212,19 @@ def test_defocus_quadrature():
 
 def test_bad_input_is_named():
     settings = Settings(**COPPER)
-    with pytest.raises(InputError, match=r"configurations = 0.*scan_step_angstrom = 5 Å"):
-        simulate_scan(settings, configurations=0, scan_step_angstrom=5.0)
+    with pytest.raises(InputError, match=r"scan_step_angstrom = 5 Å.*configurations = 0"):
+        ScanOptions(configurations=0, scan_step_angstrom=5.0)
     with pytest.raises(InputError, match="supercell_angstrom = 3 Å"):
         simulate_scan(settings, supercell_angstrom=3.0)
     with pytest.raises(InputError, match=r"outer_mrad = 150 mrad.*band limit"):
-        simulate_scan(settings, supercell_angstrom=11.0, pixels=48)
+        simulate_scan(settings, ScanOptions(pixels=48), supercell_angstrom=11.0)
     with pytest.raises(InputError, match="defocus_spread_angstrom = nan"):
-        simulate_scan(settings, defocus_spread_angstrom=float("nan"))
+        ScanOptions(defocus_spread_angstrom=float("nan"))
+    narrow = Settings(**{**COPPER, "convergence_mrad": 1.0})
     with pytest.raises(InputError, match=r"convergence_mrad = 1 mrad: below the 3\.4"):
-        simulate_scan(Settings(**{**COPPER, "convergence_mrad": 1.0}), **CELL)
+        simulate_scan(narrow, ScanOptions(pixels=130), supercell_angstrom=11.0)
+    with pytest.raises(InputError, match=r"mistilt_mrad = \(1, 0\) mrad: must be \(0, 0\)"):
+        simulate_scan(replace(settings, mistilt_mrad=(1.0, 0.0)))
     with pytest.raises(InputError, match="box_angstrom of shape"):
         simulate_image(settings, np.zeros((3, 3)), (10.0, 10.0, 10.0), 1.8)
     with pytest.raises(InputError, match="atoms_angstrom of shape"):
