@@ -27,12 +27,12 @@ for package in ("flax", "optax", "orbax", "distributed"):
 assert "site-packages" in ppiscs_jax.__file__
 
 settings = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)
-curve = predict(settings)
+curve = predict(settings).ppiscs
 assert curve.shape == (87,)
 assert np.all(np.diff(curve) > 0)
 
 problem = Problem(settings, {"inner_mrad": Free(56, 64, prior_std=1)})
-shifted = predict(Settings("Au", "110", 300.0, 20.0, 61.0, 200.0, 0.085))
+shifted = predict(Settings("Au", "110", 300.0, 20.0, 61.0, 200.0, 0.085)).ppiscs
 found = fit(load_surrogate().curve, problem, Measured(shifted, 1e-3 * shifted))
 assert abs(found.settings.inner_mrad - 61) < 0.2
 

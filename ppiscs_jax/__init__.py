@@ -16,7 +16,7 @@ from ppiscs_jax.simulation.image import simulate_image
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.simulation.scan import Scan, ScanOptions, simulate_scan
 from ppiscs_jax.simulation.simulate import scattering_kernel, simulate
-from ppiscs_jax.surrogate.predict import load_surrogate, predict, predict_curve
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 if TYPE_CHECKING:
     from ppiscs_jax.counting.count import count
@@ -94,7 +94,6 @@ __all__ = [
     "plot_fit",
     "plot_uncertainty",
     "predict",
-    "predict_curve",
     "prior_samples",
     "propagate",
     "save_curves",

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.simulate import simulate
-from ppiscs_jax.surrogate.predict import load_surrogate, predict_curve
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 PACKAGES = ("ppiscs-jax", "jax", "jaxlib", "numpy", "scipy", "flax", "h5py", "matplotlib")
 GPU_PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin", "jax-rocm7-plugin")
@@ -193,7 +193,7 @@ def _weights() -> Finding:
 def _self_check() -> Finding:
     """Compare the shipped weights with a simulation of a few atoms."""
     start = time.perf_counter()
-    predicted = predict_curve(CHECKED)
+    predicted = predict(CHECKED)
     simulated = simulate(CHECKED, CHECKED_ERROR, n_atoms=CHECKED_ATOMS)
     took = time.perf_counter() - start
     first = slice(CHECKED_ATOMS)

@@ -53,7 +53,7 @@ def test_good_installation():
 @pytest.mark.parametrize("factor", [1.0, 1.3])
 def test_wrong_weights_are_found(monkeypatch, factor):
     """Weights that are 30 % off are far outside the errors of a simulation to 5 %."""
-    right = doctor.predict_curve(doctor.CHECKED)
+    right = doctor.predict(doctor.CHECKED)
 
     def simulated(settings, relative_error, n_atoms):
         values = factor * right.ppiscs[:n_atoms]

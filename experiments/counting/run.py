@@ -20,7 +20,7 @@ from ppiscs_jax.counting.joint import count_jointly
 from ppiscs_jax.inverse.error_probability import error_probability
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
-from ppiscs_jax.surrogate.predict import load_surrogate, predict, predict_curve
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 
 class Config(Illuminated):
@@ -67,7 +67,7 @@ def of_thickest(config: Config, thickest: int) -> dict[str, Any]:
     """Wrong counts of each method, and how honest the joint probabilities are."""
     nominal = config.settings(config.detector_mrad)
     generator = np.random.default_rng(thickest)
-    surrogate, curve = load_surrogate(), predict_curve(nominal)
+    surrogate, curve = load_surrogate(), predict(nominal, outside="raise")
     known = surrogate.trained_range.limits_of(nominal.to_vector())
     free = {}
     for name, std in STD.items():

@@ -141,7 +141,7 @@ def design(
     )
     found = best_design(surrogate.curve, start, **asked)
     fewest, most = asked["n_atoms"]
-    curve = predict(start)[fewest - 1 : most]
+    curve = predict(start.to_vector())[fewest - 1 : most]
     judged = float(error_probability(curve, asked["dose_per_angstrom2"]))
     points = {
         "start": (start, judged),

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_table, with_error
-from ppiscs_jax.config import load_config
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.settings import Settings
@@ -55,6 +54,7 @@ def fit(
     Prints what the curve says of each number: its estimate, how sure it is, and what it cannot be
     told from.
     """
+    from ppiscs_jax.config import load_config  # pydantic is slow to import
     from ppiscs_jax.inverse.config import FitConfig
     from ppiscs_jax.inverse.fit import fit as fit_curve
     from ppiscs_jax.io.library import load_library, sidecar_of
@@ -116,6 +116,7 @@ def uncertainty(
     """
     import jax
 
+    from ppiscs_jax.config import load_config
     from ppiscs_jax.inverse.config import FitConfig
     from ppiscs_jax.inverse.uncertainty import prior_samples, propagate
 

@@ -25,8 +25,8 @@ from ppiscs_jax.cli.simulate import simulated
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.settings_csv import read_settings, write_predictions
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import load_surrogate, outside_problems, predict_curve
-from ppiscs_jax.surrogate.predict import predict as predict_rows
+from ppiscs_jax.surrogate.predict import load_surrogate, outside_problems
+from ppiscs_jax.surrogate.predict import predict as predict_curves
 from ppiscs_jax.units import parse_fraction
 
 
@@ -97,7 +97,7 @@ def predict(
     if problems:
         raise InputError(problems)
 
-    curves = [predict_curve(each) for each in settings]
+    curves = [predict_curves(each, outside="raise") for each in settings]
     checks = []
     if relative_error:
         kernel = simulated(settings, relative_error=relative_error)
@@ -118,5 +118,5 @@ def _predict_file(path: Path, outputs: list[Path], others: list[object]) -> None
     outside = outside_problems(load_surrogate(), rows, "line", numbers)
     if outside:
         raise InputError(f"{path}: {problem}" for problem in outside)
-    write_predictions(outputs[0], rows, predict_rows(rows, outside="raise"))
+    write_predictions(outputs[0], rows, predict_curves(rows, outside="raise"))
     typer.echo(f"wrote {outputs[0]}", err=True)

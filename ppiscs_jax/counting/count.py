@@ -25,7 +25,7 @@ from ppiscs_jax.counting.result import Counted
 from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import load_surrogate, predict_curve
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 Method = Literal["joint", "hybrid", "statistics", "library"]
 METHODS = ("joint", "hybrid", "statistics", "library")
@@ -100,7 +100,7 @@ def count(
     say = progress or (lambda _: None)
     curve = problem = None
     if settings is not None and method != "statistics":
-        curve = predict_curve(settings)
+        curve = predict(settings, outside="raise")
         problem = _problem(settings, std)
     if positions_angstrom is None:
         positions_angstrom = image.positions_angstrom

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
-from scipy.stats.qmc import Halton
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.inverse.fit import Precision
@@ -194,6 +193,8 @@ def _in_units(best: "Point", cases: Case) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _starts(cases: Case, starts: int) -> Float[np.ndarray, "starts_of_curves k"]:
     """Where the fits of each curve start, one after another."""
+    from scipy.stats.qmc import Halton  # scipy.stats is slow to import
+
     points = Halton(cases.stated.shape[1], scramble=False).random(starts)
     between = cases.low[:, None] + points * (cases.high - cases.low)[:, None]
     between[:, 0] = cases.stated

@@ -15,7 +15,7 @@ from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.inverse.simulator import WAVES, simulator
 from ppiscs_jax.io.library import Library
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
+from ppiscs_jax.surrogate.predict import outside_problems, surrogate_for
 
 REACH = 5.0
 """Bounds that are not given are so many prior standard deviations from what is stated."""
@@ -103,10 +103,11 @@ class FitConfig(Model):
                 stated settings; or a simulator is asked for without n_atoms.
         """
         if self.simulator is None:
-            surrogate = load_surrogate(self.surrogate)
             settings = self.settings()
-            predict(settings, surrogate=surrogate, outside="raise")
-            limits = surrogate.trained_range.limits_of(settings.to_vector())
+            surrogate, x = surrogate_for(settings, self.surrogate), settings.to_vector()
+            if problems := outside_problems(surrogate, x[None]):
+                raise InputError(problems)
+            limits = surrogate.trained_range.limits_of(x)
             return surrogate.curve, limits, "double"
         if n_atoms is None:
             raise InputError("simulator: only fits can use it")

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import f
+from scipy.special import fdtrc
 
 from ppiscs_jax.inverse.measured import Errors
 
@@ -117,7 +117,7 @@ class Projection(NamedTuple):
         second = self.degrees_of_freedom - dof + 1
         if dof <= 0 or second <= 0:
             return Goodness(float(statistic), dof, np.nan)
-        p_value = f.sf(statistic * second / (self.degrees_of_freedom * dof), dof, second)
+        p_value = fdtrc(dof, second, statistic * second / (self.degrees_of_freedom * dof))
         return Goodness(float(statistic), dof, float(p_value))
 
 

@@ -1,7 +1,7 @@
 """Fits of one measured curve: bounded least squares, or the paper's Nelder–Mead."""
 
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache
 from typing import Literal
 
 import jax
@@ -17,13 +17,12 @@ from ppiscs_jax.inverse.posterior import (
     Case,
     Cost,
     Layout,
+    Linearised,
     ModelError,
     cost_of,
     cost_problems,
     linearised,
     one_case,
-    predicted,
-    residuals,
 )
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.refine import Refined, refine
@@ -85,7 +84,7 @@ def fit(
     model = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(model, problem, measured, model_error)
-        slopes = linearised(model, layout, case, problem.stated)[1][: len(case.scale)]
+        slopes = linearised(model, layout, case, problem.stated).jacobian[: len(case.scale)]
         if not np.all(np.isfinite(slopes)):
             raise InputError("forward: its derivatives at the stated settings are not finite")
         # What the curve does not depend on stays as stated.
@@ -95,7 +94,8 @@ def fit(
             solution = solve(model, layout, case, problem, moving, cost, max_evaluations)
         else:
             solution = OptimizeResult(x=problem.stated, nfev=0, success=True, message="no effect")
-        first = [np.asarray(a, float)[None] for a in linearised(model, layout, case, solution.x)]
+        found = linearised(model, layout, case, solution.x)
+        first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
         one = jax.tree.map(lambda a: a[None], case)
         better = refine(model, layout, one, problem, [measured], model_error, *first)
         # Without priors both stages have the same minimum.
@@ -107,12 +107,6 @@ def fit(
             again.nfev += solution.nfev
             solution = again
         return _described(model, layout, case, problem, solution, cost, better)
-
-
-@partial(jax.jit, static_argnums=1)
-def _evaluated(forward, layout, case, free):
-    """The predicted curve and the residuals."""
-    return predicted(forward, layout, case, free), residuals(forward, layout, case, free)
 
 
 _cost = jax.jit(cost_of, static_argnums=(1, 4))
@@ -130,12 +124,14 @@ def _least_squares(
         numbers[moving] += scale * steps
         return numbers
 
+    @lru_cache(maxsize=2)  # residuals and their Jacobian are asked for one after the other
+    def at(steps: bytes) -> Linearised:
+        return linearised(forward, layout, case, free(np.frombuffer(steps)))
+
     found = least_squares(
-        lambda steps: np.asarray(_evaluated(forward, layout, case, free(steps))[1], float),
+        lambda steps: np.asarray(at(steps.tobytes()).residual, float),
         (start - problem.stated)[moving] / scale,
-        jac=lambda steps: (
-            scale * np.asarray(linearised(forward, layout, case, free(steps))[1], float)[:, moving]
-        ),
+        jac=lambda steps: scale * np.asarray(at(steps.tobytes()).jacobian, float)[:, moving],
         bounds=[(bound - problem.stated)[moving] / scale for bound in problem.bounds],
         method="trf",
         ftol=1e-8,
@@ -189,10 +185,12 @@ def _described(
 ) -> Fit:
     """A solver's result with its statistics and warnings."""
     estimates = np.asarray(solution.x, float)
-    curve, first = (np.asarray(a, float) for a in _evaluated(forward, layout, case, estimates))
+    at_first = linearised(forward, layout, case, estimates)
+    curve, first = np.asarray(at_first.curve, float), np.asarray(at_first.residual, float)
     cases = refined.cases if refined else jax.tree.map(lambda a: a[None], case)
     own = jax.tree.map(lambda a: jnp.asarray(a[0]), cases)
-    residual, jacobian = (np.asarray(a, float) for a in linearised(forward, layout, own, estimates))
+    at_last = linearised(forward, layout, own, estimates)
+    residual, jacobian = (np.asarray(a, float) for a in (at_last.residual, at_last.jacobian))
     rows = (estimates[None], residual[None], jacobian[None])
     of_all = statistics(layout, cases, *rows, refined, first[None])
     found = Statistics(*(a[0] for a in of_all))

@@ -96,7 +96,7 @@ class Measured:
         """A simulated or predicted curve with its own error, correlations included.
 
         Args:
-            curve: from `simulate`, `predict_curve` or a file.
+            curve: from `simulate`, `predict` or a file.
             standard_error: of further, independent errors [Å²], one number or shape (n,).
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError, choice_problem
@@ -14,6 +15,7 @@ from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
 from ppiscs_jax.inverse.forward import Forward, as_data, surrogate_of
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Problem
+from ppiscs_jax.surrogate.predict import COMPILED_QUICKLY
 
 SMALLEST_COUNTS = 1e-6
 """Expected numbers of electrons are at least this, so that their likelihood exists."""
@@ -38,6 +40,9 @@ SUSPECT_FACTOR = 2.0
 Cost = Literal["likelihood", "absolute"]
 """What fits minimise: see `cost_of`."""
 
+
+FEW = 32
+"""Curves of so many settings are computed in less time than better programs take to compile."""
 
 LEAST_SHARE = 1e-4
 """Of the variance of errors that are nothing but modes, taken as independent."""
@@ -107,16 +112,26 @@ def residuals(
     return jnp.concatenate([of_data, case.prior_precision * (free - case.stated)])
 
 
-@partial(jax.jit, static_argnums=1)
-def linearised(forward, layout, case, free):
-    """Residuals and their Jacobian, (n + k,) and (n + k, k)."""
+class Linearised(NamedTuple):
+    """Residuals, their Jacobian, and the predicted curve [Å²], at some free numbers."""
+
+    residual: Float[Array, " n_plus_k"]
+    jacobian: Float[Array, "n_plus_k k"]
+    curve: Float[Array, " n"]
+
+
+@partial(jax.jit, static_argnums=1, compiler_options=COMPILED_QUICKLY)
+def linearised(
+    forward: Partial, layout: Layout, case: Case, free: Float[Array, " k"]
+) -> Linearised:
+    """What a fit of one curve needs of a point."""
 
     def at(p):
         residual = residuals(forward, layout, case, p)
-        return residual, residual
+        return residual, (residual, predicted(forward, layout, case, p))
 
-    jacobian, residual = jax.jacfwd(at, has_aux=True)(free)
-    return residual, jacobian
+    jacobian, (residual, curve) = jax.jacfwd(at, has_aux=True)(free)
+    return Linearised(residual, jacobian, curve)
 
 
 def cost_of(
@@ -196,16 +211,20 @@ def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
 
 
-@jax.jit
 def _curves(forward, vectors):
     return jax.vmap(forward)(vectors)
+
+
+_many_curves = jax.jit(_curves)
+_few_curves = jax.jit(_curves, compiler_options=COMPILED_QUICKLY)
 
 
 def curves(
     forward: Forward, vectors: Float[np.ndarray, "points 9"], at_once: int = 256
 ) -> Float[np.ndarray, "points n"]:
     """Curves [Å²] of many settings, not too many at a time, to save memory."""
-    return in_groups(partial(_curves, as_data(forward)), vectors, at_once)
+    jitted = _few_curves if len(vectors) <= FEW else _many_curves
+    return in_groups(partial(jitted, as_data(forward)), vectors, at_once)
 
 
 def stack(
@@ -283,11 +302,19 @@ def model_modes(
     forward: Forward, model_error: ModelError, problem: Problem
 ) -> Float[np.ndarray, "modes n"]:
     """Modes of the forward model's error at the stated settings [Å²], gain included."""
-    of_surrogate = getattr(surrogate_of(as_data(forward)), "error_modes", None)
-    modes = of_surrogate if isinstance(model_error, bool) else model_error
-    if model_error is False or modes is None:
+    surrogate = surrogate_of(as_data(forward))
+    if not isinstance(model_error, bool):
+        modes = model_error(problem.x)
+    elif model_error and hasattr(surrogate, "error_modes"):
+        modes = _modes(surrogate, problem.x)
+    else:
         return np.zeros((0, 0))
-    return problem.gain * np.nan_to_num(np.asarray(modes(problem.x), float))
+    return problem.gain * np.nan_to_num(np.asarray(modes, float))
+
+
+@partial(jax.jit, compiler_options=COMPILED_QUICKLY)
+def _modes(surrogate, x):
+    return surrogate.error_modes(x)
 
 
 def _noise(

@@ -104,7 +104,7 @@ def refined_case(
 ) -> Case:
     """One case as `refine` makes it at some estimates, as arrays of JAX."""
     found = linearised(forward, layout, case, estimates)
-    first = [np.asarray(a, float)[None] for a in found]
+    first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
     one = jax.tree.map(lambda a: a[None], case)
     better = refine(forward, layout, one, problem, [measured], model_error, *first)
     return jax.tree.map(lambda a: jnp.asarray(a[0]), better.cases) if better else case

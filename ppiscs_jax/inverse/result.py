@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from ppiscs_jax.inverse.posterior import Case, Layout
 from ppiscs_jax.inverse.problem import LIMITS, Problem
@@ -156,7 +156,7 @@ def statistics(
     dof = points - np.sum(told, axis=1)
     squares = np.sum(np.asarray(residual, float) ** 2, axis=1)
     if layout.errors_known:
-        p_value = np.where(dof > 0, chi2.sf(squares, np.maximum(dof, 1)), np.nan)
+        p_value = np.where(dof > 0, chdtrc(np.maximum(dof, 1), squares), np.nan)
     elif refined:
         # Errors that are estimated from the residuals explain them.
         squares = p_value = np.full(len(squares), np.nan)

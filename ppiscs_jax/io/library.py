@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy.io import savemat
 
 from ppiscs_jax.config import first_problem
 from ppiscs_jax.errors import InputError, shown
@@ -144,6 +143,8 @@ def save_library(path: str | Path, curve: Curve | Library) -> None:
         errors[np.asarray(curve.n_atoms) - 1] = curve.standard_error
     with replacing(path) as temporary:
         if path.suffix.lower() == ".mat":
+            from scipy.io import savemat  # slow to import
+
             savemat(temporary, {VARIABLE: values[:, None]})
         else:
             head = "" if path.suffix.lower() == ".txt" else "n_atoms,ppiscs_angstrom2\n"

@@ -1,7 +1,10 @@
 """PPISCS against thickness with its errors, simulated or predicted."""
 
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
+import jax
 import numpy as np
 import scipy  # its submodules load when first used
 
@@ -9,9 +12,14 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("n_atoms", "ppiscs", "standard_error", "settings", "error_modes"),
+    meta_fields=("seed", "waves", "batches", "model"),
+)
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """PPISCS against thickness.
+    """PPISCS against thickness. A pytree; NumPy functions and indices see its `ppiscs`.
 
     Attributes:
         n_atoms: number of atoms per column 1, 2, …, shape (n,).
@@ -37,6 +45,15 @@ class Curve:
     batches: int
     model: str | None = None
     error_modes: np.ndarray | None = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.ppiscs, dtype=dtype, copy=copy)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.ppiscs[index]
+
+    def __len__(self) -> int:
+        return len(self.ppiscs)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Curve):

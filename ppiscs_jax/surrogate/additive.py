@@ -104,6 +104,7 @@ class AdditiveModel:
         trained_range: outside of it, predictions are NaN.
     """
 
+    kind: ClassVar[str] = "additive"
     gathers: ClassVar[bool] = True
 
     def __repr__(self) -> str:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
@@ -24,11 +23,13 @@ from ppiscs_jax.surrogate.additive_schema import (
     FIELDS,
     HALF,
     LARGEST_ANGSTROM2,
+    OF_GROUPS,
     PARTS,
     WHOLE,
     axes_of,
     check_whole,
     of_group,
+    on_device,
 )
 from ppiscs_jax.surrogate.splines import SplineAxis
 
@@ -73,8 +74,13 @@ def save_additive(path: str | Path, model: AdditiveModel, about: str) -> None:
     save_npz(path, format=np.array(FORMAT), about=np.array(about), **arrays)
 
 
-def load_additive(path: str | Path) -> AdditiveModel:
+def load_additive(path: str | Path, specimen: tuple[int, int] | None = None) -> AdditiveModel:
     """A model from a file of `save_additive`.
+
+    Args:
+        path: the file.
+        specimen: atomic number and code of the zone axis of the only group that is wanted, which
+            takes little time to read. All are read where it is not among them, or None.
 
     Raises:
         InputError: the file holds no such model, or is damaged.
@@ -82,17 +88,23 @@ def load_additive(path: str | Path) -> AdditiveModel:
     """
     with reading_packed(path) as (whole, axes, read_group):
         sizes = axes["aperture"].size, axes["rmsd"].size
-        scattered = np.empty(check_whole(whole, axes), np.float32)
-        for g in range(len(scattered)):
-            scattered[g] = unpacked(read_group(g), *sizes)
+        shape = check_whole(whole, axes)
+        codes = np.stack([whole["atomic_numbers"], whole["zone_codes"]], axis=1)
+        groups = np.arange(shape[0])
+        if specimen is not None and np.any(same := np.all(codes == specimen, axis=1)):
+            groups = np.flatnonzero(same)
+            whole = whole | {name: whole[name][groups] for name in OF_GROUPS}
+        scattered = np.empty((len(groups), *shape[1:]), np.float32)
+        for part, group in zip(scattered, groups.tolist(), strict=True):
+            part[:] = unpacked(read_group(group), *sizes)
         if not np.max(scattered) <= LARGEST_ANGSTROM2:
             raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
-        fields: dict[str, Any] = {name: jnp.asarray(whole[name]) for name in FIELDS} | axes
+        fields: dict[str, Any] = {name: on_device(whole[name]) for name in FIELDS} | axes
         made_for = ("atomic_numbers", "zone_codes", "voltages_kv", "rmsd_ends", "aperture", "angle")
         return AdditiveModel(
             trained_range=trained_range(*(fields[name] for name in made_for)),
-            scattered=jnp.asarray(scattered),
-            unscattered=jnp.asarray(whole["unscattered"].astype(np.float32)),
+            scattered=on_device(scattered),
+            unscattered=on_device(whole["unscattered"].astype(np.float32)),
             **fields,
         )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
@@ -28,6 +28,9 @@ FIELDS = (
     "voltages_kv",
 )
 """Of the model, kept as they are."""
+
+OF_GROUPS = ("unscattered", "atomic_numbers", "zone_codes", "thickest", "column_area", "rmsd_ends")
+"""Arrays with a row for each group."""
 
 LARGEST_ANGSTROM2 = 1e3
 """Larger than any projected area of a column, which no cross-section exceeds."""
@@ -103,7 +106,12 @@ def _axis(name: str, knots: np.ndarray, degree: int) -> SplineAxis:
     ends = knots[: degree + 1], knots[len(knots) - degree - 1 :]
     if len(inner) < 2 or np.any(np.diff(inner) <= 0) or any(np.ptp(end) > 0 for end in ends):
         raise ValueError(f"{name}_knots are no knots of splines of degree {degree}")
-    return SplineAxis(jnp.asarray(knots), degree)
+    return SplineAxis(on_device(knots), degree)
+
+
+def on_device(array: np.ndarray) -> jax.Array:
+    """An array of JAX in the precision of its models, without compiling a copy as `jnp.asarray`."""
+    return jax.device_put(array.astype(np.int32 if array.dtype.kind in "iu" else np.float32))
 
 
 def check_whole(arrays: dict[str, np.ndarray], axes: dict[str, SplineAxis]) -> Shape:

@@ -7,7 +7,6 @@ from typing import Self
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from pydantic import TypeAdapter
 
 from ppiscs_jax.errors import shown
 from ppiscs_jax.reading import parse_json
@@ -48,6 +47,8 @@ class ErrorModel:
         Raises:
             ValueError: it is no such model.
         """
+        from pydantic import TypeAdapter  # slow to import
+
         model = TypeAdapter(cls).validate_python(parse_json(text))
         powers = (model.width_power, model.aperture_power, model.curve_power)
         if not 0 <= model.level <= 1 or not all(abs(power) <= MOST_POWER for power in powers):

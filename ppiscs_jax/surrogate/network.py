@@ -142,6 +142,7 @@ class NetworkModel:
         error: how far it is off, where that is known.
     """
 
+    kind: ClassVar[str] = "network"
     gathers: ClassVar[bool] = False
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, overload
@@ -32,18 +32,32 @@ MOST_NAMED = 5
 AT_ONCE = 4096
 """Rows predicted side by side: enough for a GPU, and not too many for memory."""
 
+COMPILED_QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
+"""Options of the compiler for what runs a few times: half the time to compile, half as fast."""
+
+SIZES = (AT_ONCE, 256, 16)
+"""Numbers of rows that are compiled; fewer than the last are filled up."""
+
 
 class Surrogate(Protocol):
     """What stands in for the simulator: a pytree with these methods.
 
     Attributes:
+        kind: of surrogate, in a word.
         gathers: whether it mostly looks things up, which XLA does slowly for many at once on CPUs.
     """
 
+    kind: ClassVar[str]
     gathers: ClassVar[bool]
 
     def curve(self, x: Any) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms, for the nine numbers of `Settings.to_vector`."""
+
+    def standard_error(self, x: Any) -> Float[Array, " n"]:
+        """Standard error of `curve` [Å²]; NaN where it is not known."""
+
+    def error_modes(self, x: Any) -> Float[Array, "modes n"]:
+        """What the error of `curve` is made of [Å²]; no modes where that is not known."""
 
     @property
     def trained_range(self) -> TrainedRange:
@@ -94,6 +108,23 @@ def _shipped(name: str) -> Surrogate:
         return _read_npz(path)
 
 
+def surrogate_for(settings: Settings, name: str = ADDITIVE) -> Surrogate:
+    """A surrogate for one specimen, as `load_surrogate` gives it for all.
+
+    Of the additive one only this specimen is read, which takes a twentieth of the time, where not
+    all of it was read before.
+    """
+    if name != ADDITIVE:
+        return load_surrogate(name)
+    return _of_specimen(settings.element_data.atomic_number, settings.zone_axis_data.code)
+
+
+@cache
+def _of_specimen(atomic_number: int, zone_code: int) -> AdditiveModel:
+    with shipped_file(ADDITIVE) as path:
+        return load_additive(path, (atomic_number, zone_code))
+
+
 def shipped_file(name: str = ADDITIVE) -> AbstractContextManager[Path]:
     """The file of a shipped surrogate, a path for as long as the context lasts."""
     return as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name])
@@ -107,13 +138,18 @@ def _read_npz(path: Path) -> Surrogate:
     return load_additive(path)
 
 
+@overload
+def predict(x: Settings, *, surrogate: Surrogate | None = ..., outside: Outside = ...) -> Curve: ...
+
+
+@overload
+def predict(x: Any, *, surrogate: Surrogate | None = ..., outside: Outside = ...) -> np.ndarray: ...
+
+
 def predict(
-    x: Settings | Float[Array, "*batch 9"] | Any,
-    *,
-    surrogate: Surrogate | None = None,
-    outside: Outside = "warn",
-) -> Any:
-    """PPISCS [Å²] against thickness, predicted.
+    x: Any, *, surrogate: Surrogate | None = None, outside: Outside = "warn"
+) -> Curve | np.ndarray | Float[Array, "*batch n"]:
+    """PPISCS [Å²] against thickness, predicted: of settings a `Curve`, of arrays an array.
 
     Args:
         x: settings, a list of them, or the nine numbers of `Settings.to_vector`, (…, 9).
@@ -122,57 +158,85 @@ def predict(
             curve is NaN, and there is a warning ("warn"), or all is refused ("raise").
 
     Returns:
-        Curves (…, 87) at 1, 2, … atoms; NaN for thicknesses that were not simulated. Inside
-        jit, grad or vmap, x being traced, a JAX array, and no warning.
+        Of `Settings` a `Curve` with standard errors, as `simulate` gives it, at the thicknesses
+        that the surrogate knows. Of a list of n settings or of numbers (…, 9), curves (n, 87) or
+        (…, 87) at 1, 2, … atoms; NaN for thicknesses that were not simulated. Inside jit, grad or
+        vmap, x being traced, the same with JAX arrays of all thicknesses and without standard
+        errors, and no warning.
 
     Raises:
         InputError: x has another shape, holds what is no finite number, or inner angles that
-            are not below outer ones; a row is outside and `outside` is "raise".
+            are not below outer ones; a crystal is mistilted; a row is outside and `outside` is
+            "raise".
     """
-    model = load_surrogate() if surrogate is None else surrogate
-    if isinstance(x, Settings):
-        x = x.to_vector()
-    if isinstance(x, jax.core.Tracer) and x.ndim == 1:
-        return model.curve(x)
-    if isinstance(x, jax.core.Tracer):
-        curves = _batch(model, x.reshape(-1, 9))
-        return curves.reshape(*x.shape[:-1], curves.shape[-1])
     if problem := choice_problem("outside", outside, ("warn", "raise")):
         raise InputError(problem)
-    rows = as_rows(x)
-    _judge(model, rows.reshape(-1, 9), outside)
-    x = rows.astype(np.float32)
-    curves = model.curve(x.ravel()) if x.size == 9 else _batch(model, x.reshape(-1, 9))
-    return np.asarray(curves).reshape(*rows.shape[:-1], curves.shape[-1])
-
-
-def predict_curve(settings: Settings, *, surrogate: AdditiveModel | None = None) -> Curve:
-    """PPISCS against thickness with standard errors, as `ppiscs_jax.simulate` gives it.
-
-    Raises:
-        InputError: the settings are outside of what the surrogate was made for.
-    """
+    if isinstance(x, Settings):
+        return _curve(surrogate_for(x) if surrogate is None else surrogate, x, outside)
     model = load_surrogate() if surrogate is None else surrogate
-    curve = predict(settings, surrogate=model, outside="raise")
-    modes = np.asarray(model.error_modes(settings.to_vector().astype(np.float32)), float)
-    known = np.isfinite(curve)
+    if isinstance(x, jax.core.Tracer):
+        if x.ndim == 1:
+            return model.curve(x)
+        curves = _batch(model, x.reshape(-1, 9))
+        return curves.reshape(*x.shape[:-1], curves.shape[-1])
+    rows = as_rows(x)
+    flat = rows.reshape(-1, 9)
+    _judge(model, flat, outside)
+    curves = _in_batches(model, flat.astype(np.float32))
+    return curves.reshape(*rows.shape[:-1], curves.shape[-1])
+
+
+def _curve(model: Surrogate, settings: Settings, outside: Outside) -> Curve:
+    """The prediction for settings, as a `Curve`."""
+    x = settings.to_vector()
+    described: dict[str, Any] = {"settings": settings, "seed": 0, "waves": 0, "batches": 0}
+    described["model"] = model.kind
+    if isinstance(x, jax.core.Tracer):
+        traced: Any = model.curve(x)
+        atoms = np.arange(1, traced.shape[-1] + 1)
+        return Curve(atoms, traced, np.full(len(atoms), np.nan), **described)
+    _judge(model, x[None], outside)
+    predicted = _with_errors(model, x.astype(np.float32))
+    ppiscs, error, modes = (np.asarray(part, dtype=float) for part in predicted)
+    known = np.isfinite(ppiscs)
+    if not np.any(known):
+        known = np.ones(len(ppiscs), bool)
     return Curve(
         n_atoms=np.flatnonzero(known) + 1,
-        ppiscs=curve[known].astype(float),
-        standard_error=np.sqrt(np.sum(modes[:, known] ** 2, axis=0)),
-        error_modes=modes[:, known],
-        settings=settings,
-        seed=0,
-        waves=0,
-        batches=0,
-        model=ADDITIVE if surrogate is None else "given",
+        ppiscs=ppiscs[known],
+        standard_error=error[known],
+        error_modes=modes[:, known] if len(modes) else None,
+        **described,
     )
+
+
+@partial(jax.jit, compiler_options=COMPILED_QUICKLY)
+def _with_errors(model: Surrogate, x: Float[Array, " 9"]) -> tuple[Array, Array, Array]:
+    """Curve, standard error and error modes in one program."""
+    return model.curve(x), model.standard_error(x), model.error_modes(x)
 
 
 @jax.jit
 def _batch(model: Surrogate, x: Float[Array, "batch 9"]) -> Float[Array, "batch n"]:
     one_by_one = model.gathers and jax.default_backend() == "cpu"
     return jax.lax.map(model.curve, x, batch_size=None if one_by_one else AT_ONCE)
+
+
+def _in_batches(model: Surrogate, rows: np.ndarray) -> np.ndarray:
+    """Curves of rows (n, 9), some at a time, so that few sizes are ever compiled."""
+    if len(rows) == 1:
+        return np.asarray(model.curve(rows[0]))[None]
+    parts = []
+    for size in SIZES:
+        least = size if size > SIZES[-1] else 1
+        while len(rows) >= least:
+            padded = rows[np.minimum(np.arange(size), len(rows) - 1)]
+            parts.append(_batch(model, padded)[: len(rows)])
+            rows = rows[size:]
+    if not parts:
+        n_atoms = jax.eval_shape(model.curve, jax.ShapeDtypeStruct((9,), np.float32)).shape[0]
+        return np.zeros((0, n_atoms), np.float32)
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def as_rows(x: Settings | Any) -> np.ndarray:
@@ -206,7 +270,7 @@ def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
     if outside == "raise":
         raise InputError(problems)
     message = "outside the trained range, predicted as NaN: " + "; ".join(problems)
-    warnings.warn(message, OutsideTrainedRangeWarning, stacklevel=3)
+    warnings.warn(message, OutsideTrainedRangeWarning, stacklevel=4)
 
 
 def outside_problems(

@@ -52,7 +52,7 @@ def measured(tmp_path):
     """A library of the truth with noise of ERROR, in Å² times a factor."""
 
     def write(factor=1.0, spoil=0.0, n=None):
-        values = predict(TRUTH).astype(float)
+        values = predict(TRUTH).ppiscs
         values *= 1 + ERROR * np.random.default_rng(1).normal(size=len(values))
         values *= factor * (1 + spoil * np.sin(np.arange(len(values))))
         library = Library(values, np.arange(len(values)) + 1 if n is None else n)

@@ -145,7 +145,7 @@ def test_a_platform_that_is_not_there(monkeypatch, capsys):
         raise AssertionError
 
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    monkeypatch.setattr(command, "predict_curve", refuse)
+    monkeypatch.setattr(command, "predict_curves", refuse)
     with pytest.raises(AssertionError):
         main(GOLD)
     monkeypatch.setattr(jax, "devices", refuse)
