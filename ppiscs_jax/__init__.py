@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ppiscs_jax.io.kernels import load_kernels, save_kernels
     from ppiscs_jax.io.library import Library, load_library, save_library
     from ppiscs_jax.plots.curves import plot_curves
-    from ppiscs_jax.plots.fits import plot_fit, plot_uncertainty
+    from ppiscs_jax.plots.fits import plot_uncertainty
 
 _MODULES = {
     "counting.count": ("count",),
@@ -54,7 +54,7 @@ _MODULES = {
     "inverse.simulator": ("simulator",),
     "inverse.uncertainty": ("laplace", "nuts", "prior_samples", "propagate"),
     "plots.curves": ("plot_curves",),
-    "plots.fits": ("plot_fit", "plot_uncertainty"),
+    "plots.fits": ("plot_uncertainty",),
 }
 """Modules of this package that are loaded when one of their names is first used."""
 
@@ -91,7 +91,6 @@ __all__ = [
     "load_surrogate",
     "nuts",
     "plot_curves",
-    "plot_fit",
     "plot_uncertainty",
     "predict",
     "prior_samples",

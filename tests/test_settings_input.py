@@ -65,3 +65,17 @@ def test_progress_in_lines(capsys, monkeypatch):
     monkeypatch.setattr("ppiscs_jax.simulation.batches.SECONDS_BETWEEN_LINES", 0.0)
     simulate(GOLD, 0.1, n_atoms=1, progress=True)
     assert "waves" in capsys.readouterr().err
+
+
+def test_curves_as_tables():
+    """For pandas and xarray, where they are installed."""
+    curve = predict(GOLD)
+    pandas = pytest.importorskip("pandas")
+    table = curve.to_dataframe()
+    assert isinstance(table, pandas.DataFrame)
+    np.testing.assert_array_equal(table["ppiscs_angstrom2"], curve.ppiscs)
+    pytest.importorskip("xarray")
+    data = curve.to_xarray()
+    np.testing.assert_array_equal(data.ppiscs.sel(n_atoms=40), curve.ppiscs[39])
+    assert data.attrs["element"] == "Au"
+    assert data.ppiscs.attrs["units"] == "Å²"

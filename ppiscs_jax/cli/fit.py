@@ -1,9 +1,7 @@
 """`ppiscs fit` and `ppiscs uncertainty`: what a microscope was, and what not knowing it does."""
 
-import json
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,30 +72,10 @@ def fit(
     result = fit_curve(forward, problem, curve, **options)
     files: Files = []
     if out:
-        content = {
-            "config": given.model_dump(),
-            "measured": str(measured),
-            "names": list(result.problem.names),
-            "estimates": result.estimates,
-            "covariance": result.covariance,
-            "parameters": {name: p._asdict() for name, p in result.parameters.items()},
-            "n_atoms": np.arange(1, len(result.curve) + 1),
-            "curve_angstrom2": result.curve,
-            "residuals_angstrom2": result.residuals,
-            **{
-                name: getattr(result, name)
-                for name in ("cost", "chi_squared", "dof", "p_value", "evaluations", "success",
-                             "message", "explained")
-            },
-            "versions": {p: version(p) for p in ("ppiscs-jax", "jax", "scipy")},
-        }  # fmt: skip
-        text = json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
-        files.append((out, partial(_write, out, text)))
+        about = {"config": given.model_dump(), "measured": str(measured)}
+        files.append((out, partial(result.save, out, **about)))
     if plot:
-        from ppiscs_jax.plots.fits import plot_fit
-
-        drawn = curve, _stated(given, forward), result.curve
-        files.append((plot, partial(plot_fit, *drawn, plot, title=_title(given.settings()))))
+        files.append((plot, partial(result.plot, plot, title=_title(given.settings()))))
     save_then_show(files, lambda: _print_fit(result))
 
 
@@ -256,12 +234,3 @@ def _title(s: Settings) -> str:
         f"{s.element} [{s.zone_axis}], {s.voltage_kv:g} kV, α {s.convergence_mrad:g} mrad, "
         f"{s.inner_mrad:g}–{s.outer_mrad:g} mrad, rmsd {s.rmsd_angstrom:.4g} Å"
     )
-
-
-def _plain(value: Any) -> Any:
-    """For JSON: arrays as lists, what is no finite number as null."""
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(v) for v in np.asarray(value, dtype=object).tolist()]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -4,7 +4,6 @@ By bounded Levenberg–Marquardt, or by the Nelder–Mead method of `simplex`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.inverse.fit import Precision
-from ppiscs_jax.inverse.forward import Forward, as_data
+from ppiscs_jax.inverse.forward import Forward, as_data, in_groups
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
@@ -23,13 +22,12 @@ from ppiscs_jax.inverse.posterior import (
     Layout,
     ModelError,
     cost_problems,
-    in_groups,
     residuals,
     stack,
 )
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.refine import refine
-from ppiscs_jax.inverse.result import statistics
+from ppiscs_jax.inverse.result import BatchFit, statistics
 from ppiscs_jax.inverse.simplex import simplex_fits
 
 TOLERANCE = 1e-6
@@ -45,41 +43,6 @@ FIRST_EDGE = 0.25
 """Length of the first simplex's edges, in parts of the range between the bounds."""
 
 BatchMethod = Literal["levenberg-marquardt", "nelder-mead"]
-
-
-@dataclass(frozen=True)
-class BatchFit:
-    """Fits of many curves; one row a curve.
-
-    Attributes:
-        names: of the free numbers.
-        estimates: shape (curves, k).
-        covariance: of the posteriors, shape (curves, k, k), as in `Fit`.
-        converged: shape (curves,).
-        iterations: shape (curves,). Those of Nelder–Mead are evaluations of the cost.
-        cost: what was minimised, as in `Fit`, shape (curves,).
-        chi_squared, dof, p_value: as in `Fit`, shape (curves,).
-        at_bound: which estimates are at a bound, shape (curves, k).
-        without_effect: numbers that the curve does not depend on, shape (curves, k): they are as
-            stated, and not identifiable.
-    """
-
-    names: tuple[str, ...]
-    estimates: Float[np.ndarray, "curves k"]
-    covariance: Float[np.ndarray, "curves k k"]
-    converged: Bool[np.ndarray, " curves"]
-    iterations: Int[np.ndarray, " curves"]
-    cost: Float[np.ndarray, " curves"]
-    chi_squared: Float[np.ndarray, " curves"]
-    dof: Int[np.ndarray, " curves"]
-    p_value: Float[np.ndarray, " curves"]
-    at_bound: Bool[np.ndarray, "curves k"]
-    without_effect: Bool[np.ndarray, "curves k"]
-
-    @property
-    def standard_errors(self) -> Float[np.ndarray, "curves k"]:
-        """Of the estimates."""
-        return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
 
 def fit_batch(

@@ -4,7 +4,7 @@ Paper §3.3 and Fig. 12: the best settings minimise the probability of miscounti
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from scipy.optimize import OptimizeResult, minimize
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem, range_problem
 from ppiscs_jax.inverse.error_probability import error_probability, gaussian_log_error_probability
-from ppiscs_jax.inverse.forward import Forward, as_data
-from ppiscs_jax.inverse.posterior import curves
+from ppiscs_jax.inverse.forward import Forward, as_data, curves
+from ppiscs_jax.inverse.record import Record
 from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
 
 MICROSCOPE = ("voltage_kv", "convergence_mrad", "inner_mrad", "outer_mrad")
@@ -42,7 +42,7 @@ MOST_POINTS = 200_000
 
 
 @dataclass(frozen=True)
-class Design:
+class Design(Record):
     """The best settings found, and how; every P_e is exact.
 
     Attributes:
@@ -70,6 +70,21 @@ class Design:
     def settings(self) -> Settings:
         """The best settings."""
         return Settings.from_vector(self.x)
+
+    def contents(self) -> dict[str, Any]:
+        """All attributes by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The best settings, those of the grid, and the ends of descents, with their P_e."""
+        points = [self.x, self.grid_x, *self.ends]
+        names = ["best", "grid", *(f"descent {i}" for i in range(len(self.ends)))]
+        errors = [self.error_probability, self.grid_error_probability]
+        errors += self.end_error_probabilities.tolist()
+        return [
+            {"point": name, **dict(zip(VECTOR_ORDER, x, strict=True)), "error_probability": p}
+            for name, x, p in zip(names, points, errors, strict=True)
+        ]
 
 
 def error_probability_map(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Array, Float
 from scipy.optimize import OptimizeResult, least_squares, minimize
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
@@ -84,7 +85,8 @@ def fit(
     model = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(model, problem, measured, model_error)
-        slopes = linearised(model, layout, case, problem.stated).jacobian[: len(case.scale)]
+        nominal = linearised(model, layout, case, problem.stated)
+        slopes = nominal.jacobian[: len(case.scale)]
         if not np.all(np.isfinite(slopes)):
             raise InputError("forward: its derivatives at the stated settings are not finite")
         # What the curve does not depend on stays as stated.
@@ -106,7 +108,9 @@ def fit(
             )
             again.nfev += solution.nfev
             solution = again
-        return _described(model, layout, case, problem, solution, cost, better)
+        return _described(
+            model, layout, case, problem, measured, nominal.curve, solution, cost, better
+        )
 
 
 _cost = jax.jit(cost_of, static_argnums=(1, 4))
@@ -179,6 +183,8 @@ def _described(
     layout: Layout,
     case: Case,
     problem: Problem,
+    measured: Measured,
+    nominal_curve: Float[Array, " n"],
     solution: OptimizeResult,
     cost: Cost,
     refined: Refined | None,
@@ -200,11 +206,13 @@ def _described(
     differences = np.where(case.scale > 0, case.values, np.nan) - curve
     result = Fit(
         problem=problem,
+        measured=measured,
         parameters=parameters,
         estimates=estimates,
         covariance=found.covariance,
         numbers=numbers,
         curve=curve,
+        nominal_curve=np.asarray(nominal_curve, float),
         residuals=differences,
         cost=float(
             np.nansum(np.abs(differences)) if cost == "absolute" else np.sum(residual**2) / 2

@@ -149,6 +149,15 @@ class Measured:
         return np.flatnonzero(~np.isnan(self.ppiscs))
 
     @property
+    def error_bars(self) -> Float[np.ndarray, " n"]:
+        """Standard errors to be shown [Å²]: of Poisson noise with a dose, 0 where none is known."""
+        if self.dose_per_angstrom2 is not None:
+            return np.sqrt(self.ppiscs / self.dose_per_angstrom2)
+        if self.standard_error is None:
+            return np.zeros(len(self.ppiscs))
+        return self.standard_error
+
+    @property
     def errors_known(self) -> bool:
         """Whether anything is known of the errors, Poisson noise apart."""
         given = (self.standard_error, self.covariance, self.error_modes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
-from ppiscs_jax.inverse.forward import Forward, as_data, surrogate_of
+from ppiscs_jax.inverse.forward import Forward, as_data, curves, in_groups, surrogate_of
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Problem
 from ppiscs_jax.surrogate.predict import COMPILED_QUICKLY
@@ -40,9 +40,6 @@ SUSPECT_FACTOR = 2.0
 Cost = Literal["likelihood", "absolute"]
 """What fits minimise: see `cost_of`."""
 
-
-FEW = 32
-"""Curves of so many settings are computed in less time than better programs take to compile."""
 
 LEAST_SHARE = 1e-4
 """Of the variance of errors that are nothing but modes, taken as independent."""
@@ -196,35 +193,6 @@ def log_posteriors(
     """Log posterior densities, but for a constant, of values of the free numbers in the bounds."""
     work = partial(_log_posteriors, as_data(forward), layout, case)
     return in_groups(work, free, at_once=256)
-
-
-def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
-    """A jitted, vmapped function of all rows of a pytree, some at a time, as numpy arrays.
-
-    Groups are filled up with copies of the last row, so that few shapes are ever compiled.
-    """
-    n = len(jax.tree.leaves(rows)[0])
-    size = min(at_once, 1 << (n - 1).bit_length())
-    groups = [np.minimum(np.arange(i, i + size), n - 1) for i in range(0, n, size)]
-    # JAX works on the next group while this one is fetched.
-    results = [function(jax.tree.map(lambda a, at=at: np.asarray(a)[at], rows)) for at in groups]
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
-
-
-def _curves(forward, vectors):
-    return jax.vmap(forward)(vectors)
-
-
-_many_curves = jax.jit(_curves)
-_few_curves = jax.jit(_curves, compiler_options=COMPILED_QUICKLY)
-
-
-def curves(
-    forward: Forward, vectors: Float[np.ndarray, "points 9"], at_once: int = 256
-) -> Float[np.ndarray, "points n"]:
-    """Curves [Å²] of many settings, not too many at a time, to save memory."""
-    jitted = _few_curves if len(vectors) <= FEW else _many_curves
-    return in_groups(partial(jitted, as_data(forward)), vectors, at_once)
 
 
 def stack(

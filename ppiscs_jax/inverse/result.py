@@ -1,15 +1,18 @@
 """What a fit says: estimates, their covariance, and which numbers the curve determines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import chdtrc
 
+from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import Case, Layout
 from ppiscs_jax.inverse.problem import LIMITS, Problem
+from ppiscs_jax.inverse.record import Record
 from ppiscs_jax.inverse.refine import LEAST_ERROR, Refined
 from ppiscs_jax.settings import Settings
 
@@ -26,6 +29,17 @@ INSEPARABLE = 0.99
 AT_BOUND = 1e-3
 """A number this near to a bound, in parts of the range, is at it."""
 
+
+_GOODNESS = (
+    "cost",
+    "chi_squared",
+    "dof",
+    "p_value",
+    "evaluations",
+    "success",
+    "message",
+    "explained",
+)
 
 Limits = Mapping[str, tuple[float, float]]
 """Smallest and largest value by name."""
@@ -58,17 +72,19 @@ class Parameter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Record):
     """What a measured curve says about the microscope.
 
     Attributes:
         problem: what was asked.
+        measured: the curve that was fitted.
         parameters: the identifiability table, by name.
         estimates: of the free numbers, in the order of `problem.names`, shape (k,).
         covariance: of the posterior around them, priors included, shape (k, k). Bounds alone
             count as a prior of variance (high − low)² / 12.
         numbers: all numbers with the estimates, in the order of `NUMBERS`, shape (11,).
         curve: predicted at the estimates, gain and offset included [Å²], shape (n,).
+        nominal_curve: predicted at the settings as stated, likewise.
         residuals: measured − curve [Å²], shape (n,), NaN in gaps.
         cost: what was minimised: half the sum of squared `posterior.residuals` (where errors are
             not known, as if they were 0.1 % of the largest value), or Σ |measured − curve| [Å²].
@@ -80,11 +96,13 @@ class Fit:
     """
 
     problem: Problem
+    measured: Measured
     parameters: dict[str, Parameter]
     estimates: Float[np.ndarray, " k"]
     covariance: Float[np.ndarray, "k k"]
     numbers: Float[np.ndarray, " 11"]
     curve: Float[np.ndarray, " n"]
+    nominal_curve: Float[np.ndarray, " n"]
     residuals: Float[np.ndarray, " n"]
     cost: float
     evaluations: int
@@ -108,6 +126,86 @@ class Fit:
     def explained(self) -> bool | None:
         """Whether the model explains the curve (p ≥ 0.001); None where errors are not known."""
         return None if np.isnan(self.p_value) else bool(self.p_value >= UNEXPLAINED)
+
+    def contents(self) -> dict[str, Any]:
+        """Estimates, their covariance and table, the curve, and how good it is."""
+        return {
+            "names": list(self.problem.names),
+            "estimates": self.estimates,
+            "covariance": self.covariance,
+            "parameters": {name: p._asdict() for name, p in self.parameters.items()},
+            "n_atoms": np.arange(1, len(self.curve) + 1),
+            "curve_angstrom2": self.curve,
+            "residuals_angstrom2": self.residuals,
+            **{name: getattr(self, name) for name in _GOODNESS},
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The identifiability table."""
+        return [p._asdict() for p in self.parameters.values()]
+
+    def plot(self, path: str | Path | None = None, *, title: str = "") -> Any:
+        """Draw measured, nominal and fitted curve with residuals, as `plots.fits.plot_fit`."""
+        from ppiscs_jax.plots.fits import plot_fit  # matplotlib is slow to import
+
+        measured = self.measured
+        return plot_fit(
+            measured.ppiscs,
+            measured.error_bars,
+            self.nominal_curve,
+            self.curve,
+            path,
+            title=title,
+        )
+
+
+@dataclass(frozen=True)
+class BatchFit(Record):
+    """Fits of many curves; one row a curve.
+
+    Attributes:
+        names: of the free numbers.
+        estimates: shape (curves, k).
+        covariance: of the posteriors, shape (curves, k, k), as in `Fit`.
+        converged: shape (curves,).
+        iterations: shape (curves,). Those of Nelder–Mead are evaluations of the cost.
+        cost: what was minimised, as in `Fit`, shape (curves,).
+        chi_squared, dof, p_value: as in `Fit`, shape (curves,).
+        at_bound: which estimates are at a bound, shape (curves, k).
+        without_effect: numbers that the curve does not depend on, shape (curves, k): they are as
+            stated, and not identifiable.
+    """
+
+    names: tuple[str, ...]
+    estimates: Float[np.ndarray, "curves k"]
+    covariance: Float[np.ndarray, "curves k k"]
+    converged: Bool[np.ndarray, " curves"]
+    iterations: Int[np.ndarray, " curves"]
+    cost: Float[np.ndarray, " curves"]
+    chi_squared: Float[np.ndarray, " curves"]
+    dof: Int[np.ndarray, " curves"]
+    p_value: Float[np.ndarray, " curves"]
+    at_bound: Bool[np.ndarray, "curves k"]
+    without_effect: Bool[np.ndarray, "curves k"]
+
+    @property
+    def standard_errors(self) -> Float[np.ndarray, "curves k"]:
+        """Of the estimates."""
+        return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+
+    def contents(self) -> dict[str, Any]:
+        """All attributes by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a curve: estimates, their standard errors, and how good the fit is."""
+        columns = dict(zip(self.names, self.estimates.T, strict=True))
+        columns |= {
+            f"{name}_standard_error": error
+            for name, error in zip(self.names, self.standard_errors.T, strict=True)
+        }
+        columns |= {n: getattr(self, n) for n in ("converged", "cost", "chi_squared", "p_value")}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 class Statistics(NamedTuple):

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ppiscs_jax.inverse.forward import Forward
-from ppiscs_jax.inverse.posterior import Case, Cost, Layout, cost_of, in_groups
+from ppiscs_jax.inverse.forward import Forward, in_groups
+from ppiscs_jax.inverse.posterior import Case, Cost, Layout, cost_of
 
 XATOL = 1e-5
 """A simplex has converged when no vertex is further than this from the best one, in every

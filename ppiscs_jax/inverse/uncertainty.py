@@ -1,8 +1,8 @@
 """How sure: draws of settings, the spread of their curves, intervals that keep their word."""
 
 import warnings
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,18 @@ from jaxtyping import Float, PRNGKeyArray
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.fit import Precision
 from ppiscs_jax.inverse.fit import fit as fit_curve
-from ppiscs_jax.inverse.forward import Forward, as_data
+from ppiscs_jax.inverse.forward import Forward, as_data, curves
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import (
     Case,
     Layout,
     ModelError,
-    curves,
     log_posteriors,
     one_case,
     residuals,
 )
 from ppiscs_jax.inverse.problem import NUMBERS, Problem
+from ppiscs_jax.inverse.record import Record
 from ppiscs_jax.inverse.refine import refined_case
 from ppiscs_jax.inverse.result import Fit
 
@@ -38,7 +38,7 @@ DEGREES = 5.0
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(Record):
     """Draws of the free numbers.
 
     Attributes:
@@ -73,6 +73,18 @@ class Samples:
         ordered = np.take_along_axis(self.values, order, axis=0)
         low, high = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in at)
         return low, high
+
+    def contents(self) -> dict[str, Any]:
+        """All attributes by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a draw, with its weight."""
+        columns = (*self.names, "weight")
+        return [
+            dict(zip(columns, (*values, weight), strict=True))
+            for values, weight in zip(self.values.tolist(), self.weights.tolist(), strict=True)
+        ]
 
 
 class Spread(NamedTuple):

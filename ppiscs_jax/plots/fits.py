@@ -11,14 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem
-from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.plots.curves import COLOURS, SUFFIXES, save_figure
 
 BLUE, ORANGE, GREEN = COLOURS[:3]
 
 
 def plot_fit(
-    measured: Measured,
+    measured: Float[np.ndarray, " n"],
+    error: Float[np.ndarray, " n"],
     stated: Float[np.ndarray, " n"],
     fitted: Float[np.ndarray, " n"],
     path: str | Path | None = None,
@@ -28,7 +28,8 @@ def plot_fit(
     """Draw measured, stated and fitted curves [Å²], residuals below.
 
     Args:
-        measured: what was fitted, with error bars of ± 1 standard error where it is known.
+        measured: what was fitted at 1, 2, … atoms, NaN in gaps.
+        error: standard errors of that, drawn as bars; 0 where not known.
         stated, fitted: curves at 1, 2, … atoms, gain and offset included; NaN where none is.
         path: where to save it (.png, .pdf, .svg), whole or not at all.
         title: of the figure.
@@ -37,13 +38,8 @@ def plot_fit(
         InputError: the path cannot be written.
     """
     figure, above, below = _panels(path, title)
-    n = measured.n_atoms
-    thickest = int(n[np.isfinite(measured.ppiscs)].max())
-    values = measured.ppiscs
-    if measured.dose_per_angstrom2 is not None:
-        error = np.sqrt(values / measured.dose_per_angstrom2)
-    else:
-        error = np.zeros(len(n)) if measured.standard_error is None else measured.standard_error
+    n = np.arange(1, len(measured) + 1)
+    thickest = int(n[np.isfinite(measured)].max())
     points: dict[str, Any] = {
         "color": "0.2",
         "linestyle": "",
@@ -51,15 +47,15 @@ def plot_fit(
         "markersize": 3,
         "elinewidth": 0.8,
     }
-    above.errorbar(n, values, error, label="measured", **points)
-    scale = 100 / np.nanmax(np.abs(values))
+    above.errorbar(n, measured, error, label="measured", **points)
+    scale = 100 / np.nanmax(np.abs(measured))
     for curve, colour, style, label in (
         (stated, BLUE, "--", "at the stated settings"),
         (fitted, GREEN, "-", "fitted"),
     ):
         at = np.arange(1, 1 + min(len(curve), thickest))
         above.plot(at, curve[at - 1], color=colour, linestyle=style, linewidth=1.6, label=label)
-        difference = scale * (values[at - 1] - curve[at - 1])
+        difference = scale * (measured[at - 1] - curve[at - 1])
         below.plot(at, difference, color=colour, linestyle=style, linewidth=1.2, marker=".")
     below.fill_between(n, -scale * error, scale * error, color="0.2", alpha=0.15, linewidth=0)
     below.axhline(0, color="0.4", linewidth=0.8)

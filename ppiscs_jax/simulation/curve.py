@@ -89,6 +89,35 @@ class Curve:
             return f"predicted by the surrogate {self.model!r}"
         return f"seed {self.seed}, {self.waves} plane waves in {self.batches} batches"
 
+    def to_dataframe(self) -> Any:
+        """Thickness, value and standard error as a pandas DataFrame; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(
+            {
+                "n_atoms": self.n_atoms,
+                "ppiscs_angstrom2": self.ppiscs,
+                "standard_error_angstrom2": self.standard_error,
+            }
+        )
+
+    def to_xarray(self) -> Any:
+        """Value and standard error as an xarray Dataset; xarray must be installed."""
+        import xarray
+
+        of_settings = {f.name: getattr(self.settings, f.name) for f in fields(self.settings)}
+        return xarray.Dataset(
+            {
+                name: ("n_atoms", values, {"units": "Å²"})
+                for name, values in (
+                    ("ppiscs", self.ppiscs),
+                    ("standard_error", self.standard_error),
+                )
+            },
+            coords={"n_atoms": self.n_atoms},
+            attrs={**of_settings, "made_by": self.made_by},
+        )
+
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Confidence interval [Å²] of each thickness by itself.
 

@@ -10,8 +10,9 @@ from scipy import stats
 from scipy.special import xlogy
 
 from ppiscs_jax import InputError
+from ppiscs_jax.inverse.forward import in_groups
 from ppiscs_jax.inverse.measured import Measured
-from ppiscs_jax.inverse.posterior import deviance_residual, in_groups, log_posteriors, one_case
+from ppiscs_jax.inverse.posterior import deviance_residual, log_posteriors, one_case
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.inverse.uncertainty import nuts
 from tests.inverse.test_fit import STATED, TRUE, analytic, gaussian, line, noisy

@@ -17,7 +17,8 @@ CURVE = np.append(0.1 * np.arange(1.0, 6), np.nan)
 def test_fit(tmp_path, noise):
     """Residuals in parts of the largest measured value; gaps stay gaps; the file is there."""
     measured = Measured([0.11, np.nan, 0.33, 0.44], **noise)
-    figure = plot_fit(measured, 0.9 * CURVE, CURVE, tmp_path / "fit.png", title="gold")
+    values = measured.ppiscs, measured.error_bars
+    figure = plot_fit(*values, 0.9 * CURVE, CURVE, tmp_path / "fit.png", title="gold")
     above, below = figure.axes
     assert above.get_title() == "gold"
     fitted = below.lines[1]
@@ -38,6 +39,6 @@ def test_uncertainty(tmp_path):
 
 def test_bad_paths_are_refused():
     with pytest.raises(InputError, match=r"must end in one of \.png"):
-        plot_fit(Measured([0.1, 0.2]), CURVE, CURVE, "fit.bmp")
+        plot_fit(CURVE, CURVE, CURVE, CURVE, "fit.bmp")
     with pytest.raises(InputError, match=r"must end in one of \.png"):
         plot_uncertainty(CURVE, CURVE, "std.bmp")

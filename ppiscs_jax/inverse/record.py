@@ -1,0 +1,58 @@
+"""What results of fits and designs share: they save themselves as JSON, and show as tables."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppiscs_jax.errors import InputError
+from ppiscs_jax.files import output_problem, replacing
+
+
+class Record(ABC):
+    """A result that saves itself."""
+
+    @abstractmethod
+    def contents(self) -> dict[str, Any]:
+        """All of it by name, in arrays and plain values; physical names carry their unit."""
+
+    @abstractmethod
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Rows of its table, with the same keys."""
+
+    def save(self, path: str | Path, **about: Any) -> None:
+        """Write `contents` to a .json file, whole or not at all.
+
+        Args:
+            path: the file.
+            about: what else the file is to say, by name; it comes first.
+
+        Raises:
+            InputError: the path cannot be written.
+        """
+        if problem := output_problem(path, (".json",)):
+            raise InputError(problem)
+        versions = {package: version(package) for package in ("ppiscs-jax", "jax", "scipy")}
+        content = {**about, **self.contents(), "versions": versions}
+        text = json.dumps(to_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    def to_dataframe(self) -> Any:
+        """Its table as a pandas DataFrame; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame([dict(row) for row in self.rows()])
+
+
+def to_plain(value: Any) -> Any:
+    """For JSON: arrays as lists, what is no finite number as null."""
+    if isinstance(value, Mapping):
+        return {name: to_plain(v) for name, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [to_plain(v) for v in np.asarray(value, dtype=object).tolist()]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
