@@ -170,6 +170,11 @@ def zone_axis(name: str | Iterable[int]) -> ZoneAxis:
     return ZONE_AXES[bare]
 
 
+def column_area_angstrom2(element: Element, zone: ZoneAxis) -> float:
+    """Projected area of a crystal per atomic column [Å²]."""
+    return zone.column_area * element.lattice_angstrom**2
+
+
 def specimen_name(atomic_number: float, zone_code: float) -> str:
     """A specimen from its two numbers in `Settings.to_vector`, such as "Au [110]"."""
     symbols: dict[float, str] = {e.atomic_number: e.symbol for e in ELEMENTS.values()}

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from typing import Any, Self
 
 import jax
@@ -14,17 +15,26 @@ from ppiscs_jax.crystal import (
     ZONE_AXES,
     Element,
     ZoneAxis,
+    column_area_angstrom2,
     element,
     rmsd_from_temperature,
     zone_axis,
 )
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem, is_number, range_problem
 
+LARGEST_MRAD = 250.0
+"""Largest collection angle [mrad]."""
+
+MOST_ATOMS = 1000
+"""Largest thickness [atoms per column]."""
+
+LARGEST_SEED = 2**32 - 1
+
 RANGES = {
     "voltage_kv": (20.0, 1000.0, "kV"),
     "convergence_mrad": (0.5, 100.0, "mrad"),
-    "inner_mrad": (0.0, 250.0, "mrad"),
-    "outer_mrad": (1.0, 250.0, "mrad"),
+    "inner_mrad": (0.0, LARGEST_MRAD, "mrad"),
+    "outer_mrad": (1.0, LARGEST_MRAD, "mrad"),
     "rmsd_angstrom": (0.0, 0.3, "Å"),
     "c30_mm": (-100.0, 100.0, "mm"),
     "c10_angstrom": (-1e6, 1e6, "Å"),
@@ -39,17 +49,32 @@ them. Angles in radians, up to 0.1 and 0.25, are below, and so are refused.
 MOST_MISTILT_MRAD = 100.0
 """Largest mistilt that the simulator accepts [mrad]."""
 
-VECTOR_ORDER = (
-    "element",
-    "zone_axis",
-    "voltage_kv",
-    "c30_mm",
-    "c10_angstrom",
-    "convergence_mrad",
-    "inner_mrad",
-    "outer_mrad",
-    "rmsd_angstrom",
-)
+
+class Column(IntEnum):
+    """The nine numbers of the published network, in its order and units."""
+
+    ELEMENT = 0
+    ZONE_AXIS = 1
+    VOLTAGE_KV = 2
+    C30_MM = 3
+    C10_ANGSTROM = 4
+    CONVERGENCE_MRAD = 5
+    INNER_MRAD = 6
+    OUTER_MRAD = 7
+    RMSD_ANGSTROM = 8
+
+
+VECTOR_ORDER = tuple(column.name.lower() for column in Column)
+"""Names of the nine numbers, which are fields of `Settings`."""
+
+SPECIMEN = slice(Column.ELEMENT, Column.VOLTAGE_KV)
+DETECTOR = slice(Column.INNER_MRAD, Column.RMSD_ANGSTROM)
+"""Columns of element and zone axis, and of inner and outer angle."""
+
+
+def column(name: str) -> Column:
+    """The column of a field of `Settings`."""
+    return Column[name.upper()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +191,7 @@ class Settings:
     @property
     def column_area_angstrom2(self) -> float:
         """Projected area of the crystal per atomic column [Å²]; no PPISCS exceeds it."""
-        return self.zone_axis_data.column_area * self.element_data.lattice_angstrom**2
+        return column_area_angstrom2(self.element_data, self.zone_axis_data)
 
     def to_vector(self) -> Any:
         """The nine numbers of the published network, in its order and units, shape (9,).

@@ -39,6 +39,7 @@ from ppiscs_jax import predict
 from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
 from ppiscs_jax.plots.curves import COLOURS
+from ppiscs_jax.settings import DETECTOR, Column
 from ppiscs_jax.surrogate.evaluate import evaluate, load_checks
 from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate
@@ -77,9 +78,11 @@ class TableModel:
     def curve(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms."""
         t, x = self.table, jnp.asarray(x)
-        same = (t.atomic_numbers == x[0]) & (t.zone_codes == x[1])
-        group, voltage = jnp.argmax(same), jnp.argmin(jnp.abs(t.voltages_kv - x[2]))
-        beyond = t.beyond_angles(group, voltage, x[8], x[5], x[6:8])
+        same = (t.atomic_numbers == x[Column.ELEMENT]) & (t.zone_codes == x[Column.ZONE_AXIS])
+        group, voltage = jnp.argmax(same), jnp.argmin(jnp.abs(t.voltages_kv - x[Column.VOLTAGE_KV]))
+        beyond = t.beyond_angles(
+            group, voltage, x[Column.RMSD_ANGSTROM], x[Column.CONVERGENCE_MRAD], x[DETECTOR]
+        )
         known = jnp.any(same) & (jnp.arange(beyond.shape[1]) < t.thickest[group])
         return jnp.where(known, beyond[0] - beyond[1], jnp.nan)
 
@@ -105,7 +108,9 @@ class TableModel:
 def halves(x: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Settings with each detector cut in two at a random angle."""
     low, high = x.copy(), x.copy()
-    low[:, 7] = high[:, 6] = x[:, 6] + random.uniform(0.1, 0.9, len(x)) * (x[:, 7] - x[:, 6])
+    inner, outer = x[:, DETECTOR].T
+    between = inner + random.uniform(0.1, 0.9, len(x)) * (outer - inner)
+    low[:, Column.OUTER_MRAD] = high[:, Column.INNER_MRAD] = between
     return low, high
 
 

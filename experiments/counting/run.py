@@ -19,7 +19,7 @@ from ppiscs_jax.counting.counts import Counts, count_by_hybrid, count_by_library
 from ppiscs_jax.counting.joint import count_jointly
 from ppiscs_jax.inverse.error_probability import error_probability
 from ppiscs_jax.inverse.problem import Free, Problem
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.settings import Settings, column
 from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 
@@ -47,7 +47,7 @@ def particle(
     gain = 1 + STD["gain"] * generator.standard_normal()
     for name, std in STD.items():
         if name != "gain":
-            x[VECTOR_ORDER.index(name)] += std * generator.standard_normal()
+            x[column(name)] += std * generator.standard_normal()
     atoms = generator.integers(1, thickest + 1, config.columns)
     values = gain * predict(x).astype(float)[atoms - 1]
     error = np.sqrt(config.variance * values / config.dose_per_angstrom2)

@@ -35,7 +35,7 @@ from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import prior_samples
-from ppiscs_jax.settings import VECTOR_ORDER
+from ppiscs_jax.settings import column
 from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import load_surrogate
 
@@ -101,7 +101,7 @@ def rival(folder: str) -> tuple[Callable, str] | None:
 def simplex(predicted: Callable, problem: Problem, curve: np.ndarray) -> tuple[float, int]:
     """The paper's fit: least sum of absolute differences [Å²], and evaluations."""
     low, high = problem.bounds
-    at = [VECTOR_ORDER.index(name) for name in problem.names]
+    at = [column(name) for name in problem.names]
 
     def cost(part: np.ndarray) -> float:
         x = problem.x.copy()
@@ -141,7 +141,7 @@ def run(config: Config, out: Path) -> None:
     problem = Problem.within(Settings(**config.measured.model_dump()), config.std)
     draws = prior_samples(problem, jax.random.key(config.seed), max(config.cases, config.batch))
     truths = np.repeat(problem.x[None], len(draws.values), axis=0)
-    truths[:, [VECTOR_ORDER.index(name) for name in problem.names]] = draws.values
+    truths[:, [column(name) for name in problem.names]] = draws.values
     ours = load_surrogate(config.surrogate)
     exact = predict(truths, surrogate=ours, outside="raise").astype(float)
     exact = exact[:, np.isfinite(exact[0])]

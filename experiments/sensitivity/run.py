@@ -27,7 +27,7 @@ from experiments.common import (
 from experiments.sensitivity.figure import draw
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.settings import Settings, column
 from ppiscs_jax.surrogate.predict import predict
 
 Numbers = Annotated[list[float], Field(min_length=1)]
@@ -118,7 +118,7 @@ def panel_rows(
         chosen = [i for i, (name, _) in enumerate(varied) if name == field]
         mine = curves[chosen]
         spread = 100 * np.ptp(mine, axis=0) / mine.mean(axis=0)
-        values = np.array([varied[i][1].to_vector()[VECTOR_ORDER.index(field)] for i in chosen])
+        values = np.array([varied[i][1].to_vector()[column(field)] for i in chosen])
         power = None
         if np.all(values > 0) and len(values) > 1:
             power = np.polyfit(np.log(values), np.log(mine[:, told]), 1)[0].tolist()

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ppiscs_jax import load_surrogate, predict
+from ppiscs_jax.settings import Column
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.sample import INNER, OUTER
 
@@ -26,8 +27,11 @@ RANGES = ((18.0, 35.0), (40.0, 90.0), (150.0, 240.0), (0.075, 0.15))
 def settings(batch: int, random: np.random.Generator) -> np.ndarray:
     """Gold [110] at the paper's voltages, the rest at random, (batch, 9)."""
     x = np.zeros((batch, 9))
-    x[:, 0], x[:, 2] = 79, random.choice([60, 80, 100, 120, 200, 300], batch)
-    x[:, 5:] = np.column_stack([random.uniform(*ends, batch) for ends in RANGES])
+    x[:, Column.ELEMENT] = 79
+    x[:, Column.VOLTAGE_KV] = random.choice([60, 80, 100, 120, 200, 300], batch)
+    x[:, Column.CONVERGENCE_MRAD :] = np.column_stack(
+        [random.uniform(*ends, batch) for ends in RANGES]
+    )
     return x
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from experiments.common import tidy
 from ppiscs_jax import Settings
 from ppiscs_jax.plots.curves import COLOURS
+from ppiscs_jax.settings import SPECIMEN
 from ppiscs_jax.surrogate.evaluate import Checks
 
 LEAST_SCORE, LARGEST_SCORE = 1e-5, 0.3
@@ -116,7 +117,7 @@ def specimens_of(checks: Checks, scores: np.ndarray) -> dict[Settings, np.ndarra
     """Of each element and zone axis that has scores: some settings of it, and its curves."""
     found = {}
     for pair in np.unique(checks.x[:, 0, :2], axis=0):
-        chosen = np.all(checks.x[..., :2] == pair, axis=-1)
+        chosen = np.all(checks.x[..., SPECIMEN] == pair, axis=-1)
         if np.any(np.isfinite(scores[chosen])):
             found[Settings.from_vector(checks.x[chosen][0])] = chosen
     return found

@@ -20,7 +20,7 @@ from pydantic import (
 from ppiscs_jax.config import Model
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, zone_axis
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
-from ppiscs_jax.settings import RANGES, Settings
+from ppiscs_jax.settings import LARGEST_MRAD, LARGEST_SEED, MOST_ATOMS, RANGES, Settings
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.units import LEAST_RELATIVE_ERROR
 
@@ -71,7 +71,7 @@ class Campaign(Model):
     )
     """What a campaign may get more of without becoming another one."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     elements: Annotated[list[str], Field(min_length=1)]
     zone_axes: Annotated[list[str], Field(min_length=1)]
     voltages_kv: Numbers
@@ -85,7 +85,7 @@ class Campaign(Model):
     detectors_mrad: Annotated[list[tuple[float, float]], Field(min_length=1)]
     noise: Annotated[list[NoiseLimit], Field(min_length=1)]
     max_waves: PositiveInt = 1 << 16
-    n_atoms: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
+    n_atoms: dict[str, Annotated[int, Field(ge=1, le=MOST_ATOMS)]] = Field(default_factory=dict)
 
     @field_validator("elements")
     @classmethod
@@ -152,10 +152,10 @@ class Campaign(Model):
         problems, start = [], 0.0
         for part in self.angles:
             steps = (part.to_mrad - start) / part.step_mrad
-            if steps < 1 - 1e-9 or abs(steps - round(steps)) > 1e-6 or part.to_mrad > 250:
+            if steps < 1 - 1e-9 or abs(steps - round(steps)) > 1e-6 or part.to_mrad > LARGEST_MRAD:
                 problems.append(
                     f"angles.to_mrad = {part.to_mrad:g}: must be whole steps of "
-                    f"{part.step_mrad:g} mrad above {start:g} mrad, up to 250 mrad"
+                    f"{part.step_mrad:g} mrad above {start:g} mrad, up to {LARGEST_MRAD:g} mrad"
                 )
             start = part.to_mrad
         for inner, outer in self.detectors_mrad:

@@ -27,7 +27,7 @@ from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_table
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.files import output_problem, replacing
-from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
+from ppiscs_jax.settings import LARGEST_MRAD, RANGES, VECTOR_ORDER, Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.predict import ADDITIVE, load_surrogate, predict
 from ppiscs_jax.surrogate.ranges import TrainedRange
@@ -197,9 +197,11 @@ def _check(
         problems.append("vary: missing; give --vary or --voltages")
     if "voltage_kv" in bounds and voltages is not None:
         problems.append("voltages: give them, or --vary voltage, not both")
-    problems.append(range_problem("least_width", least_width, 0, 250, "mrad", open_low=True))
+    problems.append(
+        range_problem("least_width", least_width, 0, LARGEST_MRAD, "mrad", open_low=True)
+    )
     if beyond_aperture is not None:
-        problems.append(range_problem("beyond_aperture", beyond_aperture, 0, 250, "mrad"))
+        problems.append(range_problem("beyond_aperture", beyond_aperture, 0, LARGEST_MRAD, "mrad"))
     problems += [output_problem(path, SUFFIXES) for path in outputs]
     if any(problems):
         raise InputError(dict.fromkeys(p for p in problems if p))

@@ -13,7 +13,7 @@ from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_table, with_error
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.files import output_problem, replacing
-from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings import LARGEST_SEED, Settings
 
 if TYPE_CHECKING:  # scipy.optimize is slow to import
     from ppiscs_jax.inverse.config import FitConfig
@@ -104,7 +104,7 @@ def uncertainty(
         p
         for p in (
             range_problem("draws", draws, 2, 10**7, "", whole=True),
-            range_problem("seed", seed, 0, 2**63 - 1, "", whole=True),
+            range_problem("seed", seed, 0, LARGEST_SEED, "", whole=True),
         )
         if p
     ]

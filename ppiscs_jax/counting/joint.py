@@ -23,7 +23,8 @@ from jaxtyping import Array, Float
 from ppiscs_jax.counting.counts import Counts, Explanation, combined, with_nothing
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.forward import Forward, as_data
-from ppiscs_jax.inverse.problem import NUMBERS, Problem
+from ppiscs_jax.inverse.problem import GAIN, NUMBERS, OFFSET, Problem
+from ppiscs_jax.settings import LARGEST_SEED
 
 SCATTER, SCATTER_FACTOR = 0.01, 2.0
 """Median of the prior of the scatter, in parts of a cross-section, and by which factor it is
@@ -91,7 +92,7 @@ def count_jointly(
     Raises:
         InputError: no uncertain numbers; settings that the forward model does not know.
     """
-    if bad := range_problem("seed", seed, 0, 2**63 - 1, "", whole=True):
+    if bad := range_problem("seed", seed, 0, LARGEST_SEED, "", whole=True):
         raise InputError(bad)
     model = as_data(forward)
     nominal = np.asarray(model(jnp.asarray(problem.x, jnp.float32)), float)
@@ -135,7 +136,7 @@ def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Arr
     own = jnp.clip(stated + data["width"] * u[:free], data["low"], data["high"])
     numbers = data["numbers"].at[data["free"]].set(own)
     curve = model(numbers[:9])[:kept] + u[free : free + modes] @ data["modes"]
-    means = numbers[9] * jnp.append(0.0, curve) + numbers[10]
+    means = numbers[GAIN] * jnp.append(0.0, curve) + numbers[OFFSET]
     return means, SCATTER * SCATTER_FACTOR ** u[-1]
 
 

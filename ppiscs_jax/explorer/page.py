@@ -19,7 +19,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.explorer.weights import Group, read_compact, read_groups
 from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.inverse.error_probability import MOST_DOSE
-from ppiscs_jax.settings import RANGES
+from ppiscs_jax.settings import RANGES, Column
 from ppiscs_jax.surrogate import additive
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive, unpacked
@@ -174,14 +174,14 @@ def random_settings(
     number = len(groups)
     low, high = np.asarray(model.rmsd_ends, float)[groups].T
     rows = np.zeros((number, 9))
-    rows[:, 0] = np.asarray(model.atomic_numbers)[groups]
-    rows[:, 1] = np.asarray(model.zone_codes)[groups]
-    rows[:, 2] = random.uniform(*limits["voltage_kv"], number)
-    rows[:, 5] = random.uniform(*limits["convergence_mrad"], number)
+    rows[:, Column.ELEMENT] = np.asarray(model.atomic_numbers)[groups]
+    rows[:, Column.ZONE_AXIS] = np.asarray(model.zone_codes)[groups]
+    rows[:, Column.VOLTAGE_KV] = random.uniform(*limits["voltage_kv"], number)
+    rows[:, Column.CONVERGENCE_MRAD] = random.uniform(*limits["convergence_mrad"], number)
     end = limits["outer_mrad"][1]
-    rows[:, 6] = random.uniform(rows[:, 5], 0.6 * end)
-    rows[:, 7] = random.uniform(rows[:, 6] + 10, end)
-    rows[:, 8] = random.uniform(low, high)
+    rows[:, Column.INNER_MRAD] = random.uniform(rows[:, Column.CONVERGENCE_MRAD], 0.6 * end)
+    rows[:, Column.OUTER_MRAD] = random.uniform(rows[:, Column.INNER_MRAD] + 10, end)
+    rows[:, Column.RMSD_ANGSTROM] = random.uniform(low, high)
     return rows
 
 

@@ -21,12 +21,12 @@ from ppiscs_jax.errors import InputError, as_numbers, choice_problem, range_prob
 from ppiscs_jax.inverse.error_probability import error_probability, gaussian_log_error_probability
 from ppiscs_jax.inverse.forward import Forward, as_data, curves
 from ppiscs_jax.inverse.record import Record
-from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
+from ppiscs_jax.settings import LARGEST_MRAD, RANGES, VECTOR_ORDER, Column, Settings, column
 
 MICROSCOPE = ("voltage_kv", "convergence_mrad", "inner_mrad", "outer_mrad")
 """What can be designed."""
 
-AT = np.array([VECTOR_ORDER.index(name) for name in MICROSCOPE])
+AT = np.array([column(name) for name in MICROSCOPE])
 
 CODES = {
     "element": [element.atomic_number for element in ELEMENTS.values()],
@@ -126,10 +126,9 @@ def error_probability_map(
     shape = tuple(map(len, grid.values()))
     rows = np.tile(stated, (*shape, 1))
     for name, values in zip(grid, np.meshgrid(*grid.values(), indexing="ij"), strict=True):
-        rows[..., VECTOR_ORDER.index(name)] = values
-    inner, outer = (rows[..., VECTOR_ORDER.index(f"{end}_mrad")] for end in ("inner", "outer"))
+        rows[..., column(name)] = values
     found = np.full(shape, np.nan)
-    real = inner < outer
+    real = rows[..., Column.INNER_MRAD] < rows[..., Column.OUTER_MRAD]
     if np.any(real):
         found[real] = _judged(forward, rows[real], dose_per_angstrom2, n_atoms, priors)
     if np.all(np.isnan(found)):
@@ -370,10 +369,12 @@ def _vary_problems(vary, voltages_kv, least_width_mrad, beyond_aperture_mrad) ->
         if "voltage_kv" in vary or not np.size(voltages_kv):
             problems.append("voltages_kv: give some, or a range in vary, not both")
     problems.append(
-        range_problem("least_width_mrad", least_width_mrad, 0, 250, "mrad", open_low=True)
+        range_problem("least_width_mrad", least_width_mrad, 0, LARGEST_MRAD, "mrad", open_low=True)
     )
     if beyond_aperture_mrad is not None:
-        problems.append(range_problem("beyond_aperture_mrad", beyond_aperture_mrad, 0, 250, "mrad"))
+        problems.append(
+            range_problem("beyond_aperture_mrad", beyond_aperture_mrad, 0, LARGEST_MRAD, "mrad")
+        )
     return [p for p in problems if p]
 
 

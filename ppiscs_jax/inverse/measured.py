@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ppiscs_jax.errors import InputError, as_numbers, is_number, range_problem
-from ppiscs_jax.io.schema import MOST_ATOMS
+from ppiscs_jax.settings import MOST_ATOMS
 from ppiscs_jax.simulation.curve import Curve
 
 LEAST_ERROR = 1e-12

@@ -14,7 +14,7 @@ from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
 from ppiscs_jax.inverse.forward import Forward, as_data, curves, in_groups, surrogate_of
 from ppiscs_jax.inverse.measured import Measured
-from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Problem
+from ppiscs_jax.inverse.problem import GAIN, LIMITS, NUMBERS, OFFSET, SETTINGS, Problem
 from ppiscs_jax.surrogate.predict import COMPILED_QUICKLY
 
 SMALLEST_COUNTS = 1e-6
@@ -84,8 +84,7 @@ class Case(NamedTuple):
 def predicted(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]):
     """The curve to be measured, gain and offset included [Å²], shape (n,), for free numbers."""
     numbers = jnp.asarray(case.numbers).at[jnp.array(layout.free)].set(free)
-    gain, offset = numbers[9:]
-    return gain * forward(numbers[:9]) + offset
+    return numbers[GAIN] * forward(numbers[SETTINGS]) + numbers[OFFSET]
 
 
 def residuals(
@@ -334,7 +333,7 @@ def _points(problem: Problem) -> Float[np.ndarray, "points 9"]:
     points = np.tile(problem.numbers, (1 + 2 * len(problem.free), 1))
     for i, (name, free) in enumerate(problem.free.items()):
         points[1 + 2 * i : 3 + 2 * i, NUMBERS.index(name)] = free.low, free.high
-    return points[:, :9]
+    return points[:, SETTINGS]
 
 
 def _complaints(

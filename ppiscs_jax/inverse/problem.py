@@ -13,6 +13,10 @@ from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
 NUMBERS = (*VECTOR_ORDER, "gain", "offset_angstrom2")
 """The nine numbers of `Settings.to_vector`, then gain and offset of the measured intensities."""
 
+GAIN, OFFSET = NUMBERS.index("gain"), NUMBERS.index("offset_angstrom2")
+SETTINGS = slice(0, GAIN)
+"""Where gain, offset and the settings are among the numbers."""
+
 LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "Å²")}
 """What can be estimated: lowest and highest bound, unit."""
 

@@ -11,7 +11,7 @@ from scipy.special import chdtrc
 
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import Case, Layout
-from ppiscs_jax.inverse.problem import LIMITS, Problem
+from ppiscs_jax.inverse.problem import LIMITS, SETTINGS, Problem
 from ppiscs_jax.inverse.record import Record
 from ppiscs_jax.inverse.refine import LEAST_ERROR, Refined
 from ppiscs_jax.settings import Settings
@@ -115,7 +115,7 @@ class Fit(Record):
     @property
     def settings(self) -> Settings:
         """The settings as estimated."""
-        return Settings.from_vector(self.numbers[:9])
+        return Settings.from_vector(self.numbers[SETTINGS])
 
     @property
     def standard_errors(self) -> Float[np.ndarray, " k"]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.settings import LARGEST_SEED, MOST_ATOMS, VECTOR_ORDER, Settings
 from ppiscs_jax.simulation.gradient import gradient_grid, ppiscs_estimate, unit_tilts
 
 WAVES = 64
@@ -63,9 +63,9 @@ def simulator(settings: Settings, n_atoms: int, *, waves: int = WAVES, seed: int
         InputError: a number is out of range.
     """
     problems = [
-        range_problem("n_atoms", n_atoms, 1, 1000, "", whole=True),
+        range_problem("n_atoms", n_atoms, 1, MOST_ATOMS, "atoms", whole=True),
         range_problem("waves", waves, 1, 10**6, "", whole=True),
-        range_problem("seed", seed, 0, 2**63 - 1, "", whole=True),
+        range_problem("seed", seed, 0, LARGEST_SEED, "", whole=True),
     ]
     if any(problems):
         raise InputError(p for p in problems if p)

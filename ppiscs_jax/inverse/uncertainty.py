@@ -22,7 +22,7 @@ from ppiscs_jax.inverse.posterior import (
     one_case,
     residuals,
 )
-from ppiscs_jax.inverse.problem import NUMBERS, Problem
+from ppiscs_jax.inverse.problem import GAIN, NUMBERS, OFFSET, SETTINGS, Problem
 from ppiscs_jax.inverse.record import Record
 from ppiscs_jax.inverse.refine import refined_case
 from ppiscs_jax.inverse.result import Fit
@@ -158,7 +158,8 @@ def measured_curves(
         raise InputError(f"samples: of {samples.names}; the problem is of {problem.names}")
     numbers = np.tile(problem.numbers, (len(samples.values), 1))
     numbers[:, [NUMBERS.index(name) for name in problem.names]] = samples.values
-    return numbers[:, 9:10] * curves(forward, numbers[:, :9]).astype(float) + numbers[:, 10:]
+    exact = curves(forward, numbers[:, SETTINGS]).astype(float)
+    return numbers[:, [GAIN]] * exact + numbers[:, [OFFSET]]
 
 
 def laplace(

@@ -28,9 +28,9 @@ from ppiscs_jax.io.hdf5 import (
     read_variable_texts,
     variable_text,
 )
-from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema, must_fit
+from ppiscs_jax.io.schema import Numbers, Schema, must_fit
 from ppiscs_jax.reading import parse_json, read_text, split_lines
-from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
+from ppiscs_jax.settings import MOST_ATOMS, RANGES, VECTOR_ORDER, Settings
 from ppiscs_jax.simulation.curve import Curve
 
 FORMAT = "ppiscs-jax curves 1"

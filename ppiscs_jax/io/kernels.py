@@ -30,9 +30,9 @@ from ppiscs_jax.io.hdf5 import (
     read_arrays,
     reading_hdf5,
 )
-from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema
+from ppiscs_jax.io.schema import Numbers, Schema
 from ppiscs_jax.reading import parse_json
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.settings import MOST_ATOMS, VECTOR_ORDER, Settings
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 
 FORMAT = "ppiscs-jax kernels 3"

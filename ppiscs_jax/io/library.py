@@ -22,9 +22,8 @@ from ppiscs_jax.files import output_problem, replacing, require_file
 from ppiscs_jax.io.delimited import LARGEST
 from ppiscs_jax.io.library_text import parse_table
 from ppiscs_jax.io.matfile import described, read_mat
-from ppiscs_jax.io.schema import MOST_ATOMS
 from ppiscs_jax.reading import parse_json, read_text
-from ppiscs_jax.settings import VECTOR_ORDER, Settings
+from ppiscs_jax.settings import MOST_ATOMS, VECTOR_ORDER, Settings
 from ppiscs_jax.simulation.curve import Curve
 
 FORMAT = "ppiscs-jax library 1"

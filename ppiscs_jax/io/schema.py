@@ -8,9 +8,6 @@ import numpy as np
 
 from ppiscs_jax.errors import InputError
 
-MOST_ATOMS = 1000
-"""Largest number of atoms per column, as of simulations."""
-
 
 @dataclass(frozen=True)
 class Numbers:

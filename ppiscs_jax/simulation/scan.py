@@ -18,7 +18,7 @@ from ppiscs_jax.errors import InputError, as_numbers, range_problem
 from ppiscs_jax.multislice.grid import CrystalGrid, Grid
 from ppiscs_jax.multislice.probe import Planes, scan_positions
 from ppiscs_jax.multislice.wave import Specimen, make_specimen
-from ppiscs_jax.settings import RANGES, Settings
+from ppiscs_jax.settings import LARGEST_MRAD, LARGEST_SEED, MOST_ATOMS, RANGES, Settings
 from ppiscs_jax.simulation.curve import Curve
 
 
@@ -123,7 +123,7 @@ class ScanOptions:
             range_problem("defocus_spread_angstrom", self.defocus_spread_angstrom, 0.0, 1e5, "Å"),
             range_problem("defocus_nodes", self.defocus_nodes, 1, 200, "", whole=True),
             range_problem("positions_at_once", self.positions_at_once, 1, 100000, "", whole=True),
-            range_problem("seed", self.seed, 0, 2**32 - 1, "", whole=True),
+            range_problem("seed", self.seed, 0, LARGEST_SEED, "", whole=True),
         ]
         if any(problems):
             raise InputError(p for p in problems if p)
@@ -139,7 +139,9 @@ def detector_problems(detectors_mrad: Sequence[tuple[float, float]]) -> list[str
     for inner, outer in detectors_mrad:
         problems.append(range_problem("inner_mrad", inner, *RANGES["inner_mrad"]))
         problems.append(range_problem("outer_mrad", outer, *RANGES["outer_mrad"]))
-        problems.append(range_problem("outer_mrad", outer, inner, 250.0, "mrad", open_low=True))
+        problems.append(
+            range_problem("outer_mrad", outer, inner, LARGEST_MRAD, "mrad", open_low=True)
+        )
     return [p for p in problems if p]
 
 
@@ -269,7 +271,7 @@ def simulate_scan(
     angles = as_numbers("detectors_mrad", list(detectors_mrad), (None, 2), "mrad")
     detectors = [(inner, outer) for inner, outer in angles.tolist()]
     problems = [
-        range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
+        range_problem("n_atoms", n_atoms, 1, MOST_ATOMS, "atoms", whole=True),
         range_problem("supercell_angstrom", supercell_angstrom, max(zone.cell) * a, 1000.0, "Å"),
         range_problem("band_fraction", band_fraction, 0.1, 1.5, ""),
         *detector_problems(detectors),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
-from ppiscs_jax.settings import RANGES, Settings
+from ppiscs_jax.settings import LARGEST_SEED, MOST_ATOMS, RANGES, Settings
 from ppiscs_jax.simulation.averaging import run_levels
 from ppiscs_jax.simulation.batches import Callback, callback_of
 from ppiscs_jax.simulation.curve import Curve
@@ -37,12 +37,12 @@ def _problems(
 ) -> list[str]:
     """What is wrong with the arguments of `scattering_kernel`."""
     found = [range_problem("apertures_mrad", a, *RANGES["convergence_mrad"]) for a in apertures]
-    found += [range_problem("angle_edges_mrad", a, 0.0, 250.0, "mrad") for a in angle_edges]
+    found += [range_problem("angle_edges_mrad", a, *RANGES["inner_mrad"]) for a in angle_edges]
     found += [
-        range_problem("n_atoms", n_atoms, 1, 1000, "atoms", whole=True),
+        range_problem("n_atoms", n_atoms, 1, MOST_ATOMS, "atoms", whole=True),
         range_problem("relative_error", relative_error, LEAST_RELATIVE_ERROR, 1.0, ""),
         range_problem("max_waves", max_waves, 128, 2**40, "waves", whole=True),
-        range_problem("seed", seed, 0, 2**32 - 1, "", whole=True),
+        range_problem("seed", seed, 0, LARGEST_SEED, "", whole=True),
     ]
     if workers is not None:
         found.append(range_problem("workers", workers, 1, 4096, "", whole=True))

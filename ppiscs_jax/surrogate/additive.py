@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
+from ppiscs_jax.settings import DETECTOR, Column
 from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.ranges import TrainedRange
 from ppiscs_jax.surrogate.splines import SplineAxis
@@ -130,8 +131,8 @@ class AdditiveModel:
     def curve(self, x: Inputs) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms."""
         x = jnp.asarray(x)
-        beyond = self._beyond(x, x[6:8])
-        return self._where_known(x, x[6:8], beyond[0] - beyond[1])
+        beyond = self._beyond(x, x[DETECTOR])
+        return self._where_known(x, x[DETECTOR], beyond[0] - beyond[1])
 
     @jax.jit
     def beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
@@ -165,7 +166,7 @@ class AdditiveModel:
         Errors at different thicknesses are strongly correlated: see `error_modes`.
         """
         x = jnp.asarray(x)
-        return ERROR.standard_error(x, self.curve(x), self._between_voltages(x[2]))
+        return ERROR.standard_error(x, self.curve(x), self._between_voltages(x[Column.VOLTAGE_KV]))
 
     @jax.jit
     def error_modes(self, x: Inputs) -> Float[Array, "modes n"]:
@@ -193,7 +194,7 @@ class AdditiveModel:
 
     def _group(self, x: Inputs) -> Int[Array, ""]:
         """Index of the group; 0 if there is none."""
-        same = (self.atomic_numbers == x[0]) & (self.zone_codes == x[1])
+        same = (self.atomic_numbers == x[Column.ELEMENT]) & (self.zone_codes == x[Column.ZONE_AXIS])
         return jnp.argmax(same).astype(jnp.int32)
 
     def _rmsd_fraction(self, group: Int[Array, ""], rmsd_angstrom: Scalar) -> Float[Array, ""]:
@@ -204,10 +205,11 @@ class AdditiveModel:
     def _beyond(self, x: Inputs, angles_mrad: Float[Array, " angles"]) -> Float[Array, "angles n"]:
         """Cross-section scattered beyond angles [Å²], for all thicknesses and settings."""
         group = self._group(x)
-        squared = jnp.square(x[5])
-        v, of_voltage = self.voltage.near(along_voltage(x[2]))
+        voltage, convergence = x[Column.VOLTAGE_KV], x[Column.CONVERGENCE_MRAD]
+        squared = jnp.square(convergence)
+        v, of_voltage = self.voltage.near(along_voltage(voltage))
         a, of_aperture = self.aperture.near(squared)
-        r, of_rmsd = self.rmsd.near(self._rmsd_fraction(group, x[8]))
+        r, of_rmsd = self.rmsd.near(self._rmsd_fraction(group, x[Column.RMSD_ANGSTROM]))
         k = self.thickness.shape[0]
         first = jnp.int32(0)
         around = jnp.einsum("i,j,k->ijk", of_voltage, of_aperture, of_rmsd)
@@ -231,7 +233,7 @@ class AdditiveModel:
             weights = weights.reshape(len(angles_mrad), -1)
             return jnp.matmul(weights, near.reshape(weights.shape[1], -1), precision=EXACT)
 
-        along = along_angle(angles_mrad, x[2], x[5])
+        along = along_angle(angles_mrad, voltage, convergence)
         curves = jnp.matmul(jax.vmap(scattered)(along), self.thickness, precision=EXACT)
         # Most detectors lie outside the aperture, and need not look at the unscattered beam.
         curves += jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, column_area_angstrom2
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.surrogate.additive import (
     REFERENCE_MRAD,
@@ -121,7 +121,7 @@ def _column_areas(table: KernelTable) -> list[float]:
     elements = {e.atomic_number: e for e in ELEMENTS.values()}
     zones = {z.code: z for z in ZONE_AXES.values()}
     groups = zip(np.asarray(table.atomic_numbers), np.asarray(table.zone_codes), strict=True)
-    return [zones[code].column_area * elements[z].lattice_angstrom ** 2 for z, code in groups]
+    return [column_area_angstrom2(elements[z], zones[code]) for z, code in groups]
 
 
 def _along_angles(

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema
-from ppiscs_jax.settings import RANGES
+from ppiscs_jax.io.schema import Numbers, Schema
+from ppiscs_jax.settings import MOST_ATOMS, RANGES
 from ppiscs_jax.surrogate.splines import SplineAxis
 
 AXES = ("voltage", "aperture", "rmsd", "angle")

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError, MissingExtraError
-from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema
+from ppiscs_jax.io.schema import Numbers, Schema
+from ppiscs_jax.settings import MOST_ATOMS
 
 try:
     import flax.linen as nn

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import shown
 from ppiscs_jax.reading import parse_json
+from ppiscs_jax.settings import Column
 from ppiscs_jax.types import Scalar
 
 REFERENCE_WIDTH_MRAD = 40.0
@@ -60,8 +61,9 @@ class ErrorModel:
     ) -> Float[Array, " n"]:
         """Standard error [Å²] of a curve [Å²] at settings x, with a further relative error."""
         largest = jnp.max(jnp.where(jnp.isnan(curve), 0, curve))
-        of_width = ((x[7] - x[6]) / REFERENCE_WIDTH_MRAD) ** self.width_power
-        of_aperture = (x[5] / REFERENCE_APERTURE_MRAD) ** self.aperture_power
+        width = x[Column.OUTER_MRAD] - x[Column.INNER_MRAD]
+        of_width = (width / REFERENCE_WIDTH_MRAD) ** self.width_power
+        of_aperture = (x[Column.CONVERGENCE_MRAD] / REFERENCE_APERTURE_MRAD) ** self.aperture_power
         scale = self.level * of_width * of_aperture * largest
         return jnp.hypot(scale * (curve / largest) ** self.curve_power, further * curve)
 

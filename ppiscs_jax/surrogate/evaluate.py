@@ -11,8 +11,8 @@ from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, save_npz
 from ppiscs_jax.io.npz import reading_npz
-from ppiscs_jax.io.schema import MOST_ATOMS, Numbers, Schema, must_fit
-from ppiscs_jax.settings import RANGES, VECTOR_ORDER
+from ppiscs_jax.io.schema import Numbers, Schema, must_fit
+from ppiscs_jax.settings import MOST_ATOMS, RANGES, VECTOR_ORDER, Column, column
 
 FORMAT = "ppiscs-jax checks 1"
 
@@ -63,7 +63,7 @@ class Checks:
 
     def wide(self, least_mrad: float = WIDE_MRAD) -> np.ndarray:
         """Which detectors are at least so wide, (simulations, detectors)."""
-        return self.x[..., 7] - self.x[..., 6] >= least_mrad
+        return self.x[..., Column.OUTER_MRAD] - self.x[..., Column.INNER_MRAD] >= least_mrad
 
 
 def score(
@@ -136,10 +136,11 @@ def load_checks(path: str | Path) -> Checks:
 def _settings_problem(x: np.ndarray) -> str | None:
     """Say which of the nine numbers (…, 9) are no settings, or None."""
     for field, (low, high, unit) in RANGES.items():
-        values = x[..., VECTOR_ORDER.index(field)]
+        values = x[..., column(field)]
         if np.any((values < low) | (values > high)):
             return f"x: {field} must be {low:g} to {high:g} {unit}"
     known = [e.atomic_number for e in ELEMENTS.values()], [z.code for z in ZONE_AXES.values()]
     if not all(np.isin(x[..., i], those).all() for i, those in enumerate(known)):
         return "x: unknown element or zone_axis"
-    return "x: inner_mrad must be below outer_mrad" if np.any(x[..., 6] >= x[..., 7]) else None
+    inside_out = x[..., Column.INNER_MRAD] >= x[..., Column.OUTER_MRAD]
+    return "x: inner_mrad must be below outer_mrad" if np.any(inside_out) else None

@@ -17,9 +17,16 @@ from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
 from ppiscs_jax.errors import InputError, shown
 from ppiscs_jax.files import output_problem, save_npz
 from ppiscs_jax.io.npz import reading_npz
-from ppiscs_jax.io.schema import MOST_ATOMS, must_fit
+from ppiscs_jax.io.schema import must_fit
 from ppiscs_jax.reading import parse_json
-from ppiscs_jax.settings import VECTOR_ORDER
+from ppiscs_jax.settings import (
+    LARGEST_MRAD,
+    MOST_ATOMS,
+    SPECIMEN,
+    VECTOR_ORDER,
+    Column,
+    column,
+)
 from ppiscs_jax.surrogate.densenet import DenseNet, Params, assembled, layers_schema
 from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.published import load_published
@@ -34,7 +41,7 @@ from ppiscs_jax.surrogate.table import KernelTable
 
 FORMAT = "ppiscs-jax network 1"
 PARTS = ("kernel", "bias")
-ABERRATIONS = tuple(VECTOR_ORDER.index(name) for name in ("c30_mm", "c10_angstrom"))
+ABERRATIONS = (Column.C30_MM, Column.C10_ANGSTROM)
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,8 @@ TABLE_1 = Training(
         ("c30_mm", -C30_MM, C30_MM),
         ("c10_angstrom", -C10_ANGSTROM, C10_ANGSTROM),
         ("convergence_mrad", 17.5, 35.5),
-        ("inner_mrad", LEAST_INNER_MRAD, 250 - LEAST_WIDTH_MRAD),
-        ("outer_mrad", LEAST_INNER_MRAD + LEAST_WIDTH_MRAD, 250),
+        ("inner_mrad", LEAST_INNER_MRAD, LARGEST_MRAD - LEAST_WIDTH_MRAD),
+        ("outer_mrad", LEAST_INNER_MRAD + LEAST_WIDTH_MRAD, LARGEST_MRAD),
         ("rmsd_angstrom", 0.075, 0.15),
     ),
 )
@@ -165,7 +172,7 @@ class NetworkModel:
         inputs = x.astype(jnp.float32).at[jnp.array(ABERRATIONS)].set(0)
         curve = jnp.asarray(self.network.apply({"params": self.params}, inputs))
         specimens = jnp.asarray(self.training.specimens)
-        same = jnp.all(specimens[:, :2] == x[:2], axis=1)
+        same = jnp.all(specimens[:, :2] == x[SPECIMEN], axis=1)
         exists = jnp.arange(curve.shape[-1]) < jnp.max(jnp.where(same, specimens[:, 2], 0))
         return jnp.where(self.trained_range.holds(x) & exists, curve, jnp.nan)
 
@@ -197,7 +204,7 @@ class NetworkModel:
             limits={
                 name: (low, high)
                 for name, low, high in self.training.limits
-                if VECTOR_ORDER.index(name) not in ABERRATIONS
+                if column(name) not in ABERRATIONS
             },
             least_width_mrad=LEAST_WIDTH_MRAD,
             rmsd_angstrom=self.training.rmsd_angstrom,

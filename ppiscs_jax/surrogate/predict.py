@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 from ppiscs_jax.crystal import specimen_name
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem
 from ppiscs_jax.io.npz import npz_format
-from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Settings
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Column, Settings, column
+from ppiscs_jax.settings import SPECIMEN as SPECIMEN_COLUMNS
 from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive
@@ -255,7 +256,8 @@ def as_rows(x: Settings | Any) -> np.ndarray:
     problems = []
     if len(bad := np.flatnonzero(~np.all(np.isfinite(flat), axis=1))):
         problems.append(f"x: {_named(bad)} must be finite numbers")
-    if len(bad := np.flatnonzero(flat[:, 6] >= flat[:, 7])):
+    inside_out = flat[:, Column.INNER_MRAD] >= flat[:, Column.OUTER_MRAD]
+    if len(bad := np.flatnonzero(inside_out)):
         problems.append(f"x: {_named(bad)} inner_mrad must be below outer_mrad")
     if problems:
         raise InputError(problems)
@@ -299,10 +301,10 @@ def outside_problems(
 def _value(row: np.ndarray, field: str) -> str:
     """`rmsd_angstrom = 0.05 Å:` of one row, or only the field where it is several numbers."""
     if field == SPECIMEN:
-        return f"{field} = {specimen_name(*row[:2])}:"
+        return f"{field} = {specimen_name(*row[SPECIMEN_COLUMNS])}:"
     if field not in RANGES:
         return f"{field}:"
-    return f"{field} = {row[VECTOR_ORDER.index(field)]:.6g} {RANGES[field][2]}:"
+    return f"{field} = {row[column(field)]:.6g} {RANGES[field][2]}:"
 
 
 def _named(rows: np.ndarray, what: str = "row") -> str:

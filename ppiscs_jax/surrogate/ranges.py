@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ppiscs_jax.crystal import ELEMENTS, specimen_name
-from ppiscs_jax.settings import RANGES, VECTOR_ORDER
+from ppiscs_jax.settings import DETECTOR as DETECTOR_COLUMNS
+from ppiscs_jax.settings import RANGES, VECTOR_ORDER, Column, column
+from ppiscs_jax.settings import SPECIMEN as SPECIMEN_COLUMNS
 
 ROUNDING = 1e-6
 """Relative amount by which numbers may pass a limit: more than single precision rounds them."""
-
-RMSD = VECTOR_ORDER.index("rmsd_angstrom")
 
 SPECIMEN = "element and zone_axis"
 """The field that says which specimens are known."""
@@ -50,7 +50,7 @@ class TrainedRange:
 
     def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
         """Whether settings keep to it; for use inside jit."""
-        inside = [self.holds_specimen(x), self.holds_angles(x[6:8])]
+        inside = [self.holds_specimen(x), self.holds_angles(x[DETECTOR_COLUMNS])]
         if self.least_width_mrad:
             inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
@@ -65,8 +65,8 @@ class TrainedRange:
     def holds_angles(self, angles_mrad: Float[Array, " angles"]) -> Bool[Array, ""]:
         """Whether angles are between the smallest inner and the largest outer one; inside jit."""
         low, high = self._ends
-        inner, outer = (VECTOR_ORDER.index(field) for field in DETECTOR_FIELDS)
-        return jnp.all((angles_mrad >= low[inner]) & (angles_mrad <= high[outer]))
+        least, most = low[Column.INNER_MRAD], high[Column.OUTER_MRAD]
+        return jnp.all((angles_mrad >= least) & (angles_mrad <= most))
 
     def holds_all(self, rows: np.ndarray) -> bool:
         """Whether all rows (…, 9) keep to it: `judge` in one go."""
@@ -79,7 +79,7 @@ class TrainedRange:
     def limits_of(self, x: np.ndarray) -> dict[str, tuple[float, float]]:
         """`limits` for the specimen of some settings (9,)."""
         limits = dict(self.limits)
-        if self.rmsd_angstrom and (specimen := tuple(x[:2])) in self.specimens:
+        if self.rmsd_angstrom and (specimen := tuple(x[SPECIMEN_COLUMNS])) in self.specimens:
             limits["rmsd_angstrom"] = self.rmsd_angstrom[self.specimens.index(specimen)]
         return limits
 
@@ -88,7 +88,7 @@ class TrainedRange:
         """Lowest and highest values of the nine numbers, rounding forgiven."""
         ends = np.tile([[-np.inf], [np.inf]], len(VECTOR_ORDER))
         for field, limits in self.limits.items():
-            ends[:, VECTOR_ORDER.index(field)] = limits
+            ends[:, column(field)] = limits
         return _forgiving(*ends)
 
     def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -98,9 +98,9 @@ class TrainedRange:
         yield SPECIMEN, known
         inside = (rows >= self._ends[0]) & (rows <= self._ends[1])
         # Of unknown specimens there is nothing more to say.
-        inside[:, RMSD] &= self._rmsd_fits(rows) | ~known
+        inside[:, Column.RMSD_ANGSTROM] &= self._rmsd_fits(rows) | ~known
         for field in self.limits:
-            yield field, inside[:, VECTOR_ORDER.index(field)]
+            yield field, inside[:, column(field)]
         if self.least_width_mrad:
             yield DETECTOR, self._detector_fits(rows)
 
@@ -110,20 +110,21 @@ class TrainedRange:
 
     def _same_specimen(self, x: Any) -> Any:
         """Which of the specimens those of settings (…, 9) are, (…, specimens)."""
-        return (x[..., None, :2] == np.asarray(self.specimens)).all(axis=-1)
+        return (x[..., None, SPECIMEN_COLUMNS] == np.asarray(self.specimens)).all(axis=-1)
 
     def _rmsd_fits(self, x: Any) -> Any:
         """Whether the rmsd of settings (…, 9) is in the range of their specimen."""
         if not self.rmsd_angstrom:
             return np.ones(x.shape[:-1], bool)
         low, high = _forgiving(*np.asarray(self.rmsd_angstrom).T)
-        rmsd = x[..., RMSD, None]
+        rmsd = x[..., Column.RMSD_ANGSTROM, None]
         fits = (rmsd >= low) & (rmsd <= high)
         return (self._same_specimen(x) & fits).any(axis=-1)
 
     def _detector_fits(self, x: Any) -> Any:
         """Whether detectors of settings (…, 9) are outside the aperture and wide enough."""
-        aperture, inner, outer = x[..., 5], x[..., 6], x[..., 7]
+        aperture = x[..., Column.CONVERGENCE_MRAD]
+        inner, outer = x[..., Column.INNER_MRAD], x[..., Column.OUTER_MRAD]
         narrowest = self.least_width_mrad * (1 - ROUNDING) - ROUNDING * outer
         return (inner >= aperture * (1 - ROUNDING)) & (outer - inner >= narrowest)
 
@@ -135,7 +136,7 @@ class TrainedRange:
             return f"at least {self.least_width_mrad:g} mrad wide, from convergence_mrad on"
         low, high = self.limits[field]
         text = f"{low:g} to {high:g} {RANGES[field][2]}"
-        if field != VECTOR_ORDER[RMSD] or len(set(self.rmsd_angstrom)) < 2:
+        if field != "rmsd_angstrom" or len(set(self.rmsd_angstrom)) < 2:
             return text
         return "; ".join(
             f"{low:g} to {high:g} Å for {', '.join(self._elements((low, high)))}"

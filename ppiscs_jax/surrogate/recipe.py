@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import MissingExtraError
+from ppiscs_jax.settings import LARGEST_SEED
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.losses import Terms
 
@@ -84,7 +85,7 @@ class Recipe(Model):
         beta1, beta2, epsilon: of Adam.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     network: Architecture = Architecture()
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
     batch_size: PositiveInt = 256

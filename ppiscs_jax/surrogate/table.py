@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, column_area_angstrom2
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.compression import expand_mean
 from ppiscs_jax.io.kernels import read_kernels
@@ -133,7 +133,7 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
             key = (settings["element"], settings["zone_axis"])
             rings, angles = arrays["ring_edges_mrad"], arrays["angle_edges_mrad"]
             shared.add((tuple(rings), tuple(angles)))
-            area = ZONE_AXES[key[1]].column_area * ELEMENTS[key[0]].lattice_angstrom ** 2
+            area = column_area_angstrom2(ELEMENTS[key[0]], ZONE_AXES[key[1]])
             # Nothing is scattered beyond the last edge.
             try:
                 fractions = expand_mean(arrays)
