@@ -176,14 +176,17 @@ def tidy(axes: Axes) -> None:
 
 
 def main(
-    description: str,
+    documentation: str | None,
     folder: Path,
     model: type[AnyModel],
     run: Callable[[AnyModel, Path], None],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Command line of an experiment: 0 if it ran, 2 with a line a problem if it could not."""
-    parser = argparse.ArgumentParser(description=description)
+    """Command line of an experiment: 0 if it ran, 2 with a line a problem if it could not.
+
+    Its `documentation` begins with a line that describes it.
+    """
+    parser = argparse.ArgumentParser(description=(documentation or "").partition("\n")[0])
     parser.add_argument("--config", type=Path, default=folder / "config.toml", help="TOML file")
     parser.add_argument("--out", type=Path, default=folder / "result", help="folder for results")
     if "surrogate" in model.model_fields:

@@ -4,15 +4,13 @@ Scans with every aberration go through the same frozen-phonon crystals. If aberr
 matter, the spread between them is noise, falls like 1/√configurations, and every value tends
 to the tilt average. Writes spread.csv, values.csv, result.json and aberrations.png.
 
-    python experiments/aberrations/run.py [--config FILE] [--out FOLDER]
+    python -m experiments.aberrations.run [--config FILE] [--out FOLDER]
 """
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import jax
 import jax.numpy as jnp
@@ -307,9 +305,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "aberrations.png", draw(config.model_dump(), spreads, each))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

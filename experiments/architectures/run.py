@@ -8,9 +8,8 @@ file is given, the published network. Writes comparison.csv, result.json and arc
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -232,9 +231,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "architectures.png", draw(rows))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

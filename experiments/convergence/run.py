@@ -3,17 +3,15 @@
 With and without core correction, beside abTEM (where it is installed) and the published
 network. Writes table.csv, result.json and convergence.png.
 
-    python experiments/convergence/run.py [--config FILE] [--out FOLDER]
+    python -m experiments.convergence.run [--config FILE] [--out FOLDER]
 """
 
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import jax
 import jax.numpy as jnp
@@ -320,9 +318,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "convergence.png", draw(config.model_dump(), rows))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Writes ranges.csv, curves.csv, result.json and data_ranges.png.
 """
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +139,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "data_ranges.png", draw(found))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ By a surrogate. Writes error_probability.csv, result.json and error_probability.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -192,9 +192,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "error_probability.png", draw(config.model_dump(), angles, found, rows))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ fit_coverage.png; the simulations are kept in simulations.npz.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -200,9 +200,7 @@ def run(config: Config, out: Path) -> None:
     show_rows(summaries)
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__, Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ within the measurement errors. Writes estimates.csv, curves.csv, result.json, fi
 
 import sys
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -240,9 +240,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "fit_microscope.png", draw(config.model_dump(), curves))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ result.json.
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,7 @@ def show(summary: dict[str, dict[str, float]]) -> None:
     wide_console().print(table)
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ they are put together in checks.npz, for `ppiscs evaluate`.
 
 import json
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -124,9 +124,7 @@ def run(config: Config, out: Path) -> None:
     save_json(out / "result.json", about)
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__, Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

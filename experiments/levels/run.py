@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "levels.png", draw(rows))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

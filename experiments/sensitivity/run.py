@@ -6,7 +6,7 @@ By a surrogate. Writes curves.csv, result.json and sensitivity.png.
 """
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,9 +183,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "sensitivity.png", draw(config.model_dump(), rows, curves))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

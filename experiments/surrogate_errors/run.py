@@ -8,7 +8,7 @@ names histograms.png (Fig. 4), average.png (Figs. 5 and 6) and worst.png (Figs. 
 
 import json
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -142,9 +142,7 @@ def run(config: Config, out: Path) -> None:
         save_figure(out / f"{title}.png", figure)
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

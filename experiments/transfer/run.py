@@ -9,8 +9,8 @@ learning.csv, result.json and transfer.png.
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,9 +159,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "transfer.png", draw(curves))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

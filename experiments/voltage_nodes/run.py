@@ -8,7 +8,7 @@ the kernels of the one left out. Writes cases.csv, voltages.csv and result.json.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,9 +151,7 @@ def run(config: Config, out: Path) -> None:
     show_rows(summaries)
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 if it ran, 2 if it could not."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ Supercell, band limit, nodes of rmsd, rings of tilts, bins of collection angle, 
 each against a finer choice of the same waves, or of other waves where it has to be. Writes a
 CSV file a part, result.json and study.png.
 
-    python experiments/dataset/study/run.py [--config FILE] [--out FOLDER]
+    python -m experiments.dataset.study.run [--config FILE] [--out FOLDER]
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from rich.console import Console
 
@@ -85,9 +84,7 @@ def run(config: Config, out: Path) -> None:
     save_figure(out / "study.png", draw(campaign.model_dump(), parts))
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return main(__doc__.splitlines()[0], Path(__file__).parent, Config, run, arguments)
+command = partial(main, __doc__, Path(__file__).parent, Config, run)
 
 
 if __name__ == "__main__":
