@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.progress import Progress
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.batches import Progress
 from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.simulation.image import simulate_image
 from ppiscs_jax.simulation.kernel import ScatteringKernel

@@ -15,7 +15,7 @@ PACKAGE = Path(ppiscs_jax.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
-    ("constants", "types", "units", "errors", "files", "reading", "config"),
+    ("constants", "types", "units", "errors", "files", "reading", "config", "progress"),
     ("crystal",),
     ("settings",),
     ("multislice",),

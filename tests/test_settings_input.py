@@ -62,7 +62,7 @@ def test_curves_are_compared_by_value():
 
 def test_progress_in_lines(capsys, monkeypatch):
     """`progress=True` prints a line every few seconds."""
-    monkeypatch.setattr("ppiscs_jax.simulation.batches.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("ppiscs_jax.progress.SECONDS_BETWEEN_LINES", 0.0)
     simulate(GOLD, 0.1, n_atoms=1, progress=True)
     assert "waves" in capsys.readouterr().err
 

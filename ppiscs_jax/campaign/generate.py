@@ -4,7 +4,7 @@ import contextlib
 import socket
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -28,6 +28,7 @@ from ppiscs_jax.campaign.folder import (
 from ppiscs_jax.campaign.task import noise_over_limit, simulate_task, task_grid
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.kernels import save_kernels
+from ppiscs_jax.progress import Callback, callback_of, time_left
 from ppiscs_jax.simulation.grids import on_accelerator
 
 MOST_COMPILED = 32
@@ -39,7 +40,7 @@ class TaskError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class CampaignProgress:
     """State of a campaign, given to a progress callback at the start and after every task.
 
     Attributes:
@@ -52,6 +53,11 @@ class Progress:
     total: int
     task: str
     seconds_left: float
+
+    def __str__(self) -> str:
+        """One line: tasks done, the last one, time left."""
+        last = f", last {self.task}" if self.task else ""
+        return f"{self.done} of {self.total} tasks{last}{time_left(self.seconds_left)}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def generate(
     *,
     resources: Resources | None = None,
     resume: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callback = None,
 ) -> Summary:
     """Simulate all tasks of a campaign into files of a folder, one a task.
 
@@ -90,7 +96,7 @@ def generate(
         resources: what to compute on. Default: this process.
         resume: go on in a folder that holds this campaign already. The campaign may have got
             more elements, zone axes, voltages and rmsd.
-        progress: called with a `Progress`.
+        progress: called with a `CampaignProgress`; True prints a line every few seconds.
 
     Warns:
         UserWarning: the folder's kernels are made by different versions of this package.
@@ -194,7 +200,7 @@ class _Report:
         self.costs = {task: _cost(campaign, task) for task in to_do}
         self.done, self.total = finished_before, finished_before + len(to_do)
         self.cost_done, self.started = 0.0, time.monotonic()
-        self.progress = progress
+        self.progress = callback_of(progress)
         self._tell("", np.nan)
 
     def finished(self, task: Task) -> None:
@@ -205,7 +211,7 @@ class _Report:
 
     def _tell(self, name: str, seconds_left: float) -> None:
         if self.progress:
-            self.progress(Progress(self.done, self.total, name, float(seconds_left)))
+            self.progress(CampaignProgress(self.done, self.total, name, float(seconds_left)))
 
 
 def _cost(campaign: Campaign, task: Task) -> float:

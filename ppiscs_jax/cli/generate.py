@@ -1,16 +1,12 @@
 """`ppiscs generate`: work through a campaign."""
 
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
-
-if TYPE_CHECKING:
-    from ppiscs_jax.campaign.generate import Progress
 
 
 def generate(
@@ -42,7 +38,7 @@ def generate(
 
     campaign = load_config(config, Campaign)
     folder = out or Path("output") / config.stem
-    with show_progress(new_console(stderr=True), describe) as progress:
+    with show_progress(new_console(stderr=True)) as progress:
         summary = campaigns.generate(
             campaign,
             folder,
@@ -57,15 +53,3 @@ def generate(
     typer.echo(
         f"{folder}: {summary.made} tasks made, {summary.finished_before} were finished before"
     )
-
-
-def describe(state: "Progress") -> str:
-    """One line: tasks done, the last one, time left."""
-    line = f"{state.done} of {state.total} tasks"
-    if state.task:
-        line += f", last {state.task}"
-    if isfinite(state.seconds_left):
-        minutes = round(state.seconds_left / 60)
-        left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-        line += f", about {left} left"
-    return line

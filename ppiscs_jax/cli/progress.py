@@ -6,44 +6,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
-from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressDisplay
 
-from ppiscs_jax.simulation.batches import SECONDS_BETWEEN_LINES
-
-
-class _State(Protocol):
-    @property
-    def seconds_left(self) -> float: ...
-
-
-State = TypeVar("State", bound=_State)
+from ppiscs_jax.progress import SECONDS_BETWEEN_LINES, Progress
 
 
 @contextmanager
 def show_progress(
     console: Console,
-    describe: Callable[[State], str],
     seconds_between_lines: float = SECONDS_BETWEEN_LINES,
-) -> Iterator[Callable[[State], None]]:
+) -> Iterator[Callable[[Progress], None]]:
     """A callback that draws a display on a terminal and prints occasional lines elsewhere."""
     with _lasting_interrupts() as check:
 
-        def checked(update: Callable[[State], None]) -> Callable[[State], None]:
-            def checked_update(state: State) -> None:
+        def checked(update: Callable[[Progress], None]) -> Callable[[Progress], None]:
+            def checked_update(state: Progress) -> None:
                 check()
                 update(state)
 
             return checked_update
 
         if console.is_terminal:
-            with _display(console, describe) as update:
+            with _display(console) as update:
                 yield checked(update)
         else:
-            yield checked(_lines(console, describe, seconds_between_lines))
+            yield checked(_lines(console, seconds_between_lines))
 
 
 @contextmanager
@@ -74,24 +64,20 @@ def _lasting_interrupts() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
-def _lines(
-    console: Console, describe: Callable[[State], str], seconds_between_lines: float
-) -> Callable[[State], None]:
+def _lines(console: Console, seconds_between_lines: float) -> Callable[[Progress], None]:
     last = time.monotonic()
 
-    def update(state: State) -> None:
+    def update(state: Progress) -> None:
         nonlocal last
         if time.monotonic() - last >= seconds_between_lines:
             last = time.monotonic()
-            console.print(describe(state), soft_wrap=True)
+            console.print(str(state), soft_wrap=True)
 
     return update
 
 
 @contextmanager
-def _display(
-    console: Console, describe: Callable[[State], str]
-) -> Iterator[Callable[[State], None]]:
+def _display(console: Console) -> Iterator[Callable[[Progress], None]]:
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=20),
@@ -102,12 +88,12 @@ def _display(
         task = display.add_task("preparing", total=None)
         started = time.monotonic()
 
-        def update(state: State) -> None:
+        def update(state: Progress) -> None:
             elapsed = time.monotonic() - started
             known = isfinite(state.seconds_left)
             display.update(
                 task,
-                description=describe(state),
+                description=str(state),
                 total=elapsed + state.seconds_left if known else None,
                 completed=elapsed,
             )

@@ -118,7 +118,7 @@ def simulated(
 ) -> ScatteringKernel:
     """One simulation for settings that differ in their detectors, with progress unless `quiet`."""
     angles = _angles(settings)
-    with show_progress(new_console(stderr=True, quiet=quiet), str) as progress:
+    with show_progress(new_console(stderr=True, quiet=quiet)) as progress:
         return scattering_kernel(
             settings[0],
             angle_edges_mrad=sorted({angle for pair in angles for angle in pair}),

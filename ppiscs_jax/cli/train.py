@@ -2,17 +2,13 @@
 
 import json
 from importlib.metadata import version
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
-
-if TYPE_CHECKING:
-    from ppiscs_jax.surrogate.train import Progress
 
 
 def train(
@@ -38,7 +34,7 @@ def train(
     recipe = load_config(config, Recipe)
     folder = out or Path("output") / config.stem
     table = load_table(file for path in data for file in kernel_files(path))
-    with show_progress(new_console(stderr=True), describe) as progress:
+    with show_progress(new_console(stderr=True)) as progress:
         params = train_network(recipe, table, folder, progress=progress)
     network = recipe.network.network(table.beyond.shape[-1])
     if network.as_published:
@@ -50,11 +46,3 @@ def train(
         training = Training.on(table)
         save_network(folder / "model.npz", network, params, training, json.dumps(about))
         typer.echo(f"wrote {folder / 'model.mat'} and {folder / 'model.npz'}")
-
-
-def describe(state: "Progress") -> str:
-    """One line: steps, error, time left."""
-    line = f"step {state.step} of {state.total}, L1n {state.l1n:.2e}"
-    if isfinite(state.seconds_left):
-        line += f", about {state.seconds_left / 60:.0f} min left"
-    return line

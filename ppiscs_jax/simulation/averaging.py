@@ -14,8 +14,8 @@ from ppiscs_jax.simulation.batches import (
     BATCHES,
     PILOT_IS_ENOUGH,
     RATE,
-    Progress,
     Reporter,
+    SimulationProgress,
     in_threads,
     kernel_of,
 )
@@ -68,7 +68,7 @@ def run_levels(
     target: float,
     max_waves: int,
     workers: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SimulationProgress], None] | None = None,
     accelerated: bool | None = None,
 ) -> tuple[ScatteringKernel, float]:
     """Average over levels until the largest relative standard error is at most `target`.

@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ppiscs_jax.progress import time_left
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.grids import on_accelerator
 from ppiscs_jax.simulation.kernel import ScatteringKernel
@@ -35,7 +35,7 @@ grows on in the few cases in which that was not enough.
 
 
 @dataclass(frozen=True)
-class Progress:
+class SimulationProgress:
     """State of a running simulation, given to a progress callback after every batch.
 
     Attributes:
@@ -54,34 +54,8 @@ class Progress:
         """One line: error now and wanted [%], waves, time left [s]."""
         known = math.isfinite(self.relative_error)
         now = f"{self.relative_error:.2%}" if known else "not known yet"
-        line = f"error {now} (target {self.target:.2%}), {self.waves} waves"
-        if math.isfinite(self.seconds_left):
-            line += f", about {self.seconds_left:.0f} s left"
-        return line
-
-
-Callback = Callable[[Progress], None] | bool | None
-"""How progress is reported: to a function, in lines on stderr (True), or not (None, False)."""
-
-SECONDS_BETWEEN_LINES = 5.0
-"""How often a line of progress is printed."""
-
-
-def callback_of(progress: Callback) -> Callable[[Progress], None] | None:
-    """The function to be called, or None."""
-    if not isinstance(progress, bool):
-        return progress
-    if not progress:
-        return None
-    printed = time.monotonic()
-
-    def print_line(state: Progress) -> None:
-        nonlocal printed
-        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
-            printed = time.monotonic()
-            print(state, file=sys.stderr, flush=True)
-
-    return print_line
+        left = time_left(self.seconds_left)
+        return f"error {now} (target {self.target:.2%}), {self.waves} waves{left}"
 
 
 @dataclass
@@ -96,7 +70,7 @@ class Reporter:
     """
 
     target: float
-    callback: Callable[[Progress], None] | None
+    callback: Callable[[SimulationProgress], None] | None
     error: float = np.nan
     to_do: float = 0.0
     _waves: int = 0
@@ -111,7 +85,7 @@ class Reporter:
             # How much work there is becomes known when the first round ends.
             left = (time.monotonic() - self._started) / self._done * self.to_do
             left = np.nan if np.isnan(self.error) else left
-            self.callback(Progress(self._waves, self.error, self.target, left))
+            self.callback(SimulationProgress(self._waves, self.error, self.target, left))
 
 
 def simulate_kernel(
@@ -120,7 +94,7 @@ def simulate_kernel(
     target: float,
     max_waves: int,
     workers: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SimulationProgress], None] | None = None,
     accelerated: bool | None = None,
 ) -> tuple[ScatteringKernel, float]:
     """Pilot and run proper (see PILOT_IS_ENOUGH) until `error_of` the kernel is at most `target`.

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
+from ppiscs_jax.progress import Callback, callback_of
 from ppiscs_jax.settings import LARGEST_SEED, MOST_ATOMS, RANGES, Settings
 from ppiscs_jax.simulation.averaging import run_levels
-from ppiscs_jax.simulation.batches import Callback, callback_of
 from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.simulation.grids import on_accelerator, simulation_grid
 from ppiscs_jax.simulation.kernel import ScatteringKernel
@@ -102,7 +102,7 @@ def scattering_kernel(
             round of each level is made: 8 waves a batch on the coarsest.
         seed: seed of every random draw; the same seed gives the same numbers.
         workers: batches computed at once. Default: one per CPU core. A GPU computes all of them.
-        progress: called with a `Progress` after every batch; True prints a line every few
+        progress: called with a `SimulationProgress` after every batch; True prints a line every few
             seconds.
 
     Returns:
@@ -200,7 +200,7 @@ def simulate(
         n_atoms: largest thickness [atoms per column].
         max_waves: stop there even if the error is not reached.
         workers: batches computed at once.
-        progress: called with a `Progress` after every batch; True prints a line every few
+        progress: called with a `SimulationProgress` after every batch; True prints a line every few
             seconds.
 
     Returns:

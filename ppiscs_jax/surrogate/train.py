@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ppiscs_jax.errors import InputError, MissingExtraError
 from ppiscs_jax.files import LOCK_FILE, append_json, claimed, replacing
+from ppiscs_jax.progress import Callback, callback_of, time_left
 from ppiscs_jax.surrogate.checkpoint import Checkpoints
 from ppiscs_jax.surrogate.densenet import DenseNet, Params
 from ppiscs_jax.surrogate.losses import Terms, losses, weighted
@@ -37,7 +38,7 @@ class DivergedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """State of a training, given to a progress callback after every call.
 
     Attributes:
@@ -51,6 +52,11 @@ class Progress:
     l1n: float
     seconds_left: float
 
+    def __str__(self) -> str:
+        """One line: steps, error, time left."""
+        left = time_left(self.seconds_left)
+        return f"step {self.step} of {self.total}, L1n {self.l1n:.2e}{left}"
+
 
 def train(
     recipe: Recipe,
@@ -59,7 +65,7 @@ def train(
     *,
     start: Params | None = None,
     tested: KernelTable | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callback = None,
 ) -> Params:
     """Train as a recipe says, on all devices, each taking its share of every batch.
 
@@ -74,7 +80,7 @@ def train(
         folder: made if it is not there; it must be of the same recipe, data and start otherwise.
         start: weights to start from, of the same architecture (transfer); None for random ones.
         tested: all of it is tested on, instead of held-out cells, of which there are then none.
-        progress: called with a `Progress`.
+        progress: called with a `TrainingProgress`; True prints a line every few seconds.
 
     Returns:
         The weights after the last step.
@@ -118,7 +124,7 @@ def _train(
     tested: KernelTable | None,
     folder: Path,
     initial: Params,
-    progress: Callable[[Progress], None] | None,
+    progress: Callback,
 ) -> Params:
     """All stages from the newest checkpoint on, in a folder that is ours."""
     network = recipe.network.network(table.beyond.shape[-1])
@@ -276,8 +282,8 @@ def _hash(arrays: Any) -> str:
 class _Clock:
     """Speed and time left of this run."""
 
-    def __init__(self, total: int, progress: Callable[[Progress], None] | None):
-        self.total, self.progress = total, progress
+    def __init__(self, total: int, progress: Callback):
+        self.total, self.progress = total, callback_of(progress)
         self.seconds, self.steps, self.last = 0.0, 0, time.monotonic()
         self.compiling = True
 
@@ -292,5 +298,5 @@ class _Clock:
         rate = self.steps / self.seconds if self.steps else 0.0
         if self.progress:
             left = (self.total - step) / rate if rate else float("nan")
-            self.progress(Progress(step, self.total, l1n, left))
+            self.progress(TrainingProgress(step, self.total, l1n, left))
         return round(rate * recipe.batch_size, 1)

@@ -15,7 +15,7 @@ from ppiscs_jax.cli.main import main
 from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.cli.table import with_error
 from ppiscs_jax.io.curves import load_curves
-from ppiscs_jax.simulation.batches import Progress
+from ppiscs_jax.simulation.batches import SimulationProgress
 
 DEFAULTS = {
     "--element": "Al",
@@ -203,9 +203,9 @@ def test_interrupt_in_the_command(capsys, monkeypatch):
 
 def test_an_interrupt_that_python_drops():
     """As in a callback of the garbage collector: the next progress raises it again."""
-    state = Progress(waves=8, relative_error=0.1, target=0.01, seconds_left=1.0)
+    state = SimulationProgress(waves=8, relative_error=0.1, target=0.01, seconds_left=1.0)
     before = signal.getsignal(signal.SIGINT)
-    with show_progress(Console(stderr=True), str) as update:
+    with show_progress(Console(stderr=True)) as update:
         update(state)
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -259,10 +259,10 @@ def test_errors_have_two_digits(value, error, shown):
 
 
 def test_progress_line():
-    assert str(Progress(64, float("nan"), 0.005, float("nan"))) == (
+    assert str(SimulationProgress(64, float("nan"), 0.005, float("nan"))) == (
         "error not known yet (target 0.50%), 64 waves"
     )
-    assert str(Progress(640, 0.0123, 0.005, 41.6)) == (
+    assert str(SimulationProgress(640, 0.0123, 0.005, 41.6)) == (
         "error 1.23% (target 0.50%), 640 waves, about 42 s left"
     )
 

@@ -7,9 +7,8 @@ import shutil
 import pytest
 
 from ppiscs_jax.campaign import generate as campaigns
-from ppiscs_jax.campaign.generate import Progress
+from ppiscs_jax.campaign.generate import CampaignProgress
 from ppiscs_jax.cli import generate as command
-from ppiscs_jax.cli.generate import describe
 from ppiscs_jax.cli.main import main
 from ppiscs_jax.cli.progress import show_progress
 from ppiscs_jax.io.kernels import load_kernels
@@ -58,7 +57,7 @@ def test_generate(capsys, config, tmp_path, monkeypatch, finished):
     assert lines[0] == "0 of 8 tasks"
     for i, (line, name) in enumerate(zip(lines[1:-1], NAMES, strict=False), 1):
         # How many minutes depends on the machine.
-        assert re.fullmatch(rf"{i} of 8 tasks, last {re.escape(name)}, about \d+ min left", line)
+        assert re.fullmatch(rf"{i} of 8 tasks, last {re.escape(name)}, about \d+ (s|min) left", line)
     assert "\x1b" not in err
     made = {path.name: path.read_bytes() for path in (tmp_path / "output/small").glob("*.h5")}
     assert made == {path.name: path.read_bytes() for path in finished.glob("*.h5")}
@@ -74,8 +73,8 @@ def test_resume(capsys, config, folder):
 
 def test_progress_line():
     nan = float("nan")
-    assert describe(Progress(0, 8, "", nan)) == "0 of 8 tasks"
-    assert describe(Progress(1, 8, "Al_100_60kV_0.1A", 3599.0)) == (
+    assert str(CampaignProgress(0, 8, "", nan)) == "0 of 8 tasks"
+    assert str(CampaignProgress(1, 8, "Al_100_60kV_0.1A", 3599.0)) == (
         "1 of 8 tasks, last Al_100_60kV_0.1A, about 1 h 0 min left"
     )
 
