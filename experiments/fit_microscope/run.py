@@ -71,7 +71,7 @@ class Config(Model):
 
 def curve_at(model: AdditiveModel, settings: Settings) -> np.ndarray:
     """PPISCS [Å²] at the thicknesses that the surrogate knows."""
-    curve = predict(settings, surrogate=model, outside="raise").astype(float)
+    curve = predict(settings, surrogate=model, outside="raise").ppiscs
     return curve[np.isfinite(curve)]
 
 

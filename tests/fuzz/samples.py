@@ -3,7 +3,7 @@
 import numpy as np
 
 from ppiscs_jax import ScatteringKernel, Settings
-from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.additive import AdditiveModel, trained_range
 from ppiscs_jax.surrogate.evaluate import Checks
 from ppiscs_jax.surrogate.network import Training
 from ppiscs_jax.surrogate.splines import SplineAxis
@@ -71,17 +71,20 @@ def made_up_model() -> AdditiveModel:
     }
     fall = np.exp(-np.linspace(0, 250, 26) / 60)[:, None] * np.arange(1, 4)
     scattered = np.broadcast_to(fall, (2, 2, 2, 2, 26, 3)) * np.array([1, 3.0])[:, *[None] * 5]
+    specimens = np.array([13, 79]), np.array([0, 1])
+    voltages, rmsd = np.float32([100, 300]), np.float32([[0.07, 0.15], [0.07, 0.15]])
     return AdditiveModel(
+        trained_range=trained_range(*specimens, voltages, rmsd, axes["aperture"], axes["angle"]),
         scattered=scattered.astype(np.float32),
         unscattered=np.ones((2, 2, 2, 2, 3), np.float32),
         thickness=np.eye(3, dtype=np.float32),
-        atomic_numbers=np.array([13, 79]),
-        zone_codes=np.array([0, 1]),
+        atomic_numbers=specimens[0],
+        zone_codes=specimens[1],
         thickest=np.array([3, 3]),
         column_area=np.float32([5.8, 8.3]),
-        rmsd_ends=np.float32([[0.07, 0.15], [0.07, 0.15]]),
+        rmsd_ends=rmsd,
         ring_edges_mrad=np.float32([0, 17.5, 35.5]),
-        voltages_kv=np.float32([100, 300]),
+        voltages_kv=voltages,
         **axes,
     )
 

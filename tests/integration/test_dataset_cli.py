@@ -57,7 +57,9 @@ def test_generate(capsys, config, tmp_path, monkeypatch, finished):
     assert lines[0] == "0 of 8 tasks"
     for i, (line, name) in enumerate(zip(lines[1:-1], NAMES, strict=False), 1):
         # How many minutes depends on the machine.
-        assert re.fullmatch(rf"{i} of 8 tasks, last {re.escape(name)}, about \d+ (s|min) left", line)
+        assert re.fullmatch(
+            rf"{i} of 8 tasks, last {re.escape(name)}, about \d+ (s|min) left", line
+        )
     assert "\x1b" not in err
     made = {path.name: path.read_bytes() for path in (tmp_path / "output/small").glob("*.h5")}
     assert made == {path.name: path.read_bytes() for path in finished.glob("*.h5")}
