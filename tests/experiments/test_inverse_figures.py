@@ -21,15 +21,17 @@ def test_fit_microscope(tmp_path):
     result = result_of(fit_microscope, quick("fit_microscope", tmp_path), out)
     found = {(row["method"], row["number"]): row for row in result["estimates"]}
     assert {method for method, _ in found} == {"trf", "nelder-mead"}
-    for (_, number), row in found.items():
+    for (method, number), row in found.items():
         if number in ("c30_mm", "c10_angstrom"):
             assert row["verdict"].startswith("not identifiable")
             assert row["estimate"] == row["start"]
         elif number == "outer_mrad":
             assert row["verdict"].startswith("unconstrained by the data")
         else:
-            # The paper's way has bounds alone, and α lies near one.
-            assert row["verdict"] == "identified" or row["at_bound"]
+            # The paper's way has bounds alone, which for α are hardly wider than its error, and
+            # where Nelder–Mead stops, at one of them or beside it, is a matter of rounding.
+            narrow = method == "nelder-mead" and number == "convergence_mrad"
+            assert row["verdict"].startswith("weakly" if narrow else "identified")
             assert abs(row["off_by_standard_errors"]) < 4
     names = {p.name for p in out.iterdir()}
     assert names == {"estimates.csv", "curves.csv", "result.json", "fit_microscope.png"}
