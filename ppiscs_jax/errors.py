@@ -23,7 +23,7 @@ class InputError(ValueError):
     that would control a terminal are replaced.
     """
 
-    def __init__(self, problems: str | Iterable[str]):
+    def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems = [
             _printable(p) for p in ([problems] if isinstance(problems, str) else problems)
         ]
@@ -64,7 +64,7 @@ EXTRAS = {
 class MissingExtraError(InputError, ModuleNotFoundError):
     """Something was asked for that needs an extra of this package, which is not installed."""
 
-    def __init__(self, error: ModuleNotFoundError):
+    def __init__(self, error: ModuleNotFoundError) -> None:
         package = (error.name or "").split(".")[0]
         name = f"ppiscs-jax[{EXTRAS[package]}]" if package in EXTRAS else package
         super().__init__(f"{package}: is not installed; pip install '{name}'")

@@ -253,7 +253,7 @@ _LEAVES = VECTOR_ORDER[2:]
 _CHILDREN = (*_LEAVES, "mistilt_mrad")
 
 
-def _flatten(settings: Settings):
+def _flatten(settings: Settings) -> Any:
     children = [(jax.tree_util.GetAttrKey(f), getattr(settings, f)) for f in _CHILDREN]
     return children, (settings.element, settings.zone_axis)
 

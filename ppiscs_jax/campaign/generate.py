@@ -189,14 +189,16 @@ def _forget_old_programs(campaign: Campaign, task: Task) -> None:
         _compiled.clear()
 
 
-def _grid(campaign: Campaign, task: Task):
+def _grid(campaign: Campaign, task: Task) -> Any:
     return task_grid(campaign, campaign.settings(task), campaign.thickest(task))
 
 
 class _Report:
     """Counts finished tasks, and tells the time left by what each is expected to cost."""
 
-    def __init__(self, campaign, to_do, finished_before, progress):
+    def __init__(
+        self, campaign: Campaign, to_do: Sequence[Task], finished_before: int, progress: Callback
+    ) -> None:
         self.costs = {task: _cost(campaign, task) for task in to_do}
         self.done, self.total = finished_before, finished_before + len(to_do)
         self.cost_done, self.started = 0.0, time.monotonic()

@@ -73,7 +73,7 @@ class _Stream:
 
     encoding = "utf-8"
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.lost: OSError | None = None
 

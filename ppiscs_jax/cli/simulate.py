@@ -133,7 +133,7 @@ def _angles(settings: Sequence[Settings]) -> list[tuple[float, float]]:
 
 
 def _check(
-    *, detectors: list[str], error: str, outputs: list[Path], plot: Path | None, **fields
+    *, detectors: list[str], error: str, outputs: list[Path], plot: Path | None, **fields: Any
 ) -> tuple[list[Settings], float]:
     """Settings of every detector and the relative error; InputError lists every problem."""
     settings, problems = settings_of(detectors, **fields)

@@ -5,11 +5,12 @@ By bounded Levenberg–Marquardt, or by the Nelder–Mead method of `simplex`.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
@@ -223,19 +224,21 @@ def solve(
 
 
 @partial(jax.jit, static_argnums=1)
-def _linearised_all(forward, layout, cases_and_points):
+def _linearised_all(forward: Partial, layout: Layout, cases_and_points: Any) -> Any:
     return jax.vmap(partial(_linearised, forward, layout))(*cases_and_points)
 
 
 @partial(jax.jit, static_argnums=1)
-def _least_squares(forward, layout, max_iterations, cases_and_starts):
+def _least_squares(
+    forward: Partial, layout: Layout, max_iterations: int, cases_and_starts: Any
+) -> Any:
     return jax.vmap(partial(_levenberg_marquardt, forward, layout, max_iterations))(
         *cases_and_starts
     )
 
 
 def _linearised(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]) -> Point:
-    def at(steps):
+    def at(steps: Array) -> Any:
         residual = residuals(forward, layout, case, free + case.prior_width * steps)
         return residual, residual
 
@@ -255,7 +258,7 @@ class _State(NamedTuple):
 def _levenberg_marquardt(
     forward: Forward,
     layout: Layout,
-    max_iterations: Int[Array, ""],
+    max_iterations: Int[Array, ""] | int,
     case: Case,
     start: Float[Array, " k"],
 ) -> Solution:
@@ -305,7 +308,7 @@ def _bounded_step(
     slope = r.T @ along
     unit = jnp.eye(len(slope))
 
-    def solved(held, held_at, damping):
+    def solved(held: Array, held_at: Array, damping: Array | float) -> Array:
         moved = jnp.where(held, held_at, 0)
         rows = jnp.concatenate([r, jnp.sqrt(damping) * unit])
         # A held number's column is replaced by one of its own.
@@ -314,11 +317,11 @@ def _bounded_step(
         q, triangle = jnp.linalg.qr(rows)
         return moved + jax.scipy.linalg.solve_triangular(triangle, q.T @ right)
 
-    def saving(step):
+    def saving(step: Array) -> Array:
         change = r @ step
         return -jnp.dot(change, along + change / 2)
 
-    def leaving(slope):
+    def leaving(slope: Array) -> Array:
         return ((below >= 0) & (slope > 0)) | ((above <= 0) & (slope < 0))
 
     at = jnp.zeros_like(slope)
@@ -327,7 +330,7 @@ def _bounded_step(
     held = leaving(slope + r.T @ (r @ moved))
     undamped = solved(held, at, LEAST_DAMPING)
 
-    def again(_, held_at):
+    def again(_: Any, held_at: tuple[Array, Array]) -> Any:
         held, at = held_at
         step = solved(held, at, damping)
         inside = jnp.clip(step, below, above)

@@ -3,7 +3,7 @@
 Paper §3.3 and Fig. 12: the best settings minimise the probability of miscounting, P_e.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
@@ -12,27 +12,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 from scipy.ndimage import minimum_filter
 from scipy.optimize import OptimizeResult, minimize
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.errors import InputError, as_numbers, choice_problem, range_problem
+from ppiscs_jax.errors import InputError, choice_problem, range_problem
+from ppiscs_jax.inverse.design_checks import (
+    AT,
+    MICROSCOPE,
+    counting_problems,
+    number_problems,
+    vary_problems,
+)
 from ppiscs_jax.inverse.error_probability import error_probability, gaussian_log_error_probability
 from ppiscs_jax.inverse.forward import Forward, as_data, curves
 from ppiscs_jax.inverse.record import Record
-from ppiscs_jax.settings import LARGEST_MRAD, RANGES, VECTOR_ORDER, Column, Settings, column
-
-MICROSCOPE = ("voltage_kv", "convergence_mrad", "inner_mrad", "outer_mrad")
-"""What can be designed."""
-
-AT = np.array([column(name) for name in MICROSCOPE])
-
-CODES = {
-    "element": [element.atomic_number for element in ELEMENTS.values()],
-    "zone_axis": [zone.code for zone in ZONE_AXES.values()],
-}
-"""Numbers that stand for something else in a vector of settings."""
+from ppiscs_jax.settings import VECTOR_ORDER, Column, Settings, column
 
 SETTLED = 1e-6
 """A descent ends when it lowers log P_e by less than this part: single precision sees no more."""
@@ -116,10 +112,10 @@ def error_probability_map(
     """
     forward = as_data(forward)
     stated, problems = _stated(x)
-    problems += _counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
+    problems += counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
     for name, values in axes.items():
         unknown = choice_problem("axes", name, VECTOR_ORDER)
-        problems += [unknown] if unknown else _number_problems(name, values, None, name)
+        problems += [unknown] if unknown else number_problems(name, values, None, name)
     if problems:
         raise InputError(problems)
     grid = {name: np.asarray(values, float) for name, values in axes.items()}
@@ -178,8 +174,8 @@ def best_design(
     """
     forward = as_data(forward)
     stated, problems = _stated(x)
-    problems += _counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
-    problems += _vary_problems(vary, voltages_kv, least_width_mrad, beyond_aperture_mrad)
+    problems += counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
+    problems += vary_problems(vary, voltages_kv, least_width_mrad, beyond_aperture_mrad)
     numbers = {"grid": (grid, 2, 1000), "descents": (descents, 1, 1000)}
     checked = (range_problem(name, *of, "", whole=True) for name, of in numbers.items())
     problems += [p for p in checked if p]
@@ -272,20 +268,28 @@ def _rows(stated: np.ndarray, box: _Box, parts: np.ndarray) -> Float[np.ndarray,
 
 
 @partial(jax.jit, static_argnums=1)
-def _slope(forward, n_atoms, stated, dose, priors, box, part):
+def _slope(
+    forward: Partial,
+    n_atoms: tuple[int, int],
+    stated: np.ndarray,
+    dose: Any,
+    priors: Any,
+    box: _Box,
+    part: Array,
+) -> Any:
     """Log P_e in the Gaussian form, and its gradient in the unit cube."""
 
-    def log_p(part):
+    def log_p(part: Array) -> Any:
         curve = forward(jnp.asarray(stated).at[AT].set(_within(box, part)))
         return gaussian_log_error_probability(curve[n_atoms[0] - 1 : n_atoms[1]], dose, priors)
 
     return jax.value_and_grad(log_p)(part)
 
 
-def _descend(slope, start: np.ndarray, most: list[float]) -> OptimizeResult:
+def _descend(slope: Callable[..., Any], start: np.ndarray, most: list[float]) -> OptimizeResult:
     """The nearest minimum in the part of the unit cube up to `most`."""
 
-    def value_and_gradient(part):
+    def value_and_gradient(part: Array) -> tuple[float, np.ndarray]:
         value, gradient = slope(part)
         return float(value), np.asarray(gradient, float)
 
@@ -305,7 +309,9 @@ def _lowest(values: np.ndarray) -> np.ndarray:
     return minima[np.argsort(values.ravel()[minima])]
 
 
-def _judged(forward, rows: np.ndarray, dose, n_atoms, priors) -> np.ndarray:
+def _judged(
+    forward: Partial, rows: np.ndarray, dose: Any, n_atoms: tuple[int, int], priors: Any
+) -> np.ndarray:
     """Exact P_e of settings, NaN where the forward model gives nothing."""
     values = np.asarray(curves(forward, rows), float)[:, n_atoms[0] - 1 : n_atoms[1]]
     there = np.all(np.isfinite(values), axis=1)
@@ -321,61 +327,6 @@ def _stated(x: Any) -> tuple[np.ndarray, list[str]]:
         return (x if isinstance(x, Settings) else Settings.from_vector(x)).to_vector(), []
     except InputError as error:
         return np.full(len(VECTOR_ORDER), np.nan), error.problems
-
-
-def _counting_problems(forward: Forward, dose, n_atoms, priors) -> list[str]:
-    """What is wrong with doses, thicknesses and priors."""
-    most = jax.eval_shape(forward, jax.ShapeDtypeStruct((len(VECTOR_ORDER),), float)).shape[0]
-    fewest_most = list(n_atoms) if isinstance(n_atoms, Sequence | np.ndarray) else [n_atoms]
-    whole = [range_problem("n_atoms", n, 1, most, "atoms", whole=True) for n in fewest_most]
-    if problems := [p for p in whole if p]:
-        return problems
-    if len(fewest_most) != 2 or fewest_most[0] >= fewest_most[1]:
-        return [f"n_atoms = {n_atoms}: must be two numbers, the fewest and, above it, the most"]
-    try:
-        error_probability(np.ones(fewest_most[1] - fewest_most[0] + 1), dose, priors)
-    except InputError as error:
-        return error.problems
-    return [] if np.ndim(dose) == 0 else [f"dose_per_angstrom2 = {dose}: must be one number"]
-
-
-def _number_problems(field: str, values: Any, length: int | None, name: str) -> list[str]:
-    """What is wrong with values of one of `VECTOR_ORDER`."""
-    unit = RANGES[name][2] if name in RANGES else "code"
-    try:
-        numbers = as_numbers(field, values, (length,), unit).tolist()
-    except InputError as error:
-        return error.problems
-    if name in RANGES:
-        checked = (range_problem(field, number, *RANGES[name]) for number in numbers)
-    else:
-        checked = (choice_problem(field, number, CODES[name]) for number in numbers)
-    return [p for p in checked if p]
-
-
-def _vary_problems(vary, voltages_kv, least_width_mrad, beyond_aperture_mrad) -> list[str]:
-    """What is wrong with bounds and limits, each by itself."""
-    problems = [choice_problem("vary", name, MICROSCOPE) for name in vary]
-    if not vary and voltages_kv is None:
-        problems.append("vary: is empty, and there are no voltages_kv to choose from")
-    for name in vary.keys() & set(MICROSCOPE):
-        field = f"vary[{name!r}]"
-        if found := _number_problems(field, vary[name], 2, name):
-            problems += found
-        elif vary[name][0] >= vary[name][1]:
-            problems.append(f"{field} = {vary[name]}: the lowest must be below the highest")
-    if voltages_kv is not None:
-        problems += _number_problems("voltages_kv", voltages_kv, None, "voltage_kv")
-        if "voltage_kv" in vary or not np.size(voltages_kv):
-            problems.append("voltages_kv: give some, or a range in vary, not both")
-    problems.append(
-        range_problem("least_width_mrad", least_width_mrad, 0, LARGEST_MRAD, "mrad", open_low=True)
-    )
-    if beyond_aperture_mrad is not None:
-        problems.append(
-            range_problem("beyond_aperture_mrad", beyond_aperture_mrad, 0, LARGEST_MRAD, "mrad")
-        )
-    return [p for p in problems if p]
 
 
 def _room_problems(box: _Box) -> list[str]:

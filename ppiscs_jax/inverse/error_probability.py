@@ -255,7 +255,7 @@ def _by_envelope(
     return never + _tails(rates[winners], priors[winners], np.array(starts), np.array([np.inf]))
 
 
-def _tails(rates, priors, starts, end):
+def _tails(rates: Any, priors: Any, starts: Any, end: Any) -> Any:
     """Σ P_n × chance of counts before start_n, or from the next start on; over the last axis.
 
     A sum of tails, not 1 − a sum, so that it is right however small.
@@ -265,7 +265,7 @@ def _tails(rates, priors, starts, end):
     return np.sum(priors * (gammaincc(first, rates) + _at_least(after, rates)), axis=-1)
 
 
-def _at_least(counts, rates):
+def _at_least(counts: Any, rates: Any) -> Any:
     """P(S ≥ counts), the incomplete gamma function P(counts, rates).
 
     In the far tail of many counts scipy 1.17 ends its series too early (3 % low at 10⁷ counts, 5 σ

@@ -117,7 +117,14 @@ _cost = jax.jit(cost_of, static_argnums=(1, 4))
 
 
 def _least_squares(
-    forward, layout, case, problem, moving, cost, most, start=None
+    forward: Partial,
+    layout: Layout,
+    case: Case,
+    problem: Problem,
+    moving: np.ndarray,
+    cost: Cost,
+    most: int | None,
+    start: np.ndarray | None = None,
 ) -> OptimizeResult:
     """The trust-region reflective method, of scipy, in units of the prior's widths."""
     start = problem.stated if start is None else start
@@ -147,7 +154,16 @@ def _least_squares(
     return found
 
 
-def _simplex(forward, layout, case, problem, moving, cost, most, start=None) -> OptimizeResult:
+def _simplex(
+    forward: Partial,
+    layout: Layout,
+    case: Case,
+    problem: Problem,
+    moving: np.ndarray,
+    cost: Cost,
+    most: int | None,
+    start: np.ndarray | None = None,
+) -> OptimizeResult:
     """Nelder–Mead, of scipy, inside the box, whose sides are its units."""
     start = problem.stated if start is None else start
     low, high = (bound[moving] for bound in problem.bounds)

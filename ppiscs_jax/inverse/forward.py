@@ -65,7 +65,7 @@ def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
 
 
-def _curves(forward, vectors):
+def _curves(forward: Partial, vectors: Array) -> Array:
     return jax.vmap(forward)(vectors)
 
 

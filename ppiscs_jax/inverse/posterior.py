@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ class Case(NamedTuple):
     right: Float[Array, "*cases n modes"]
 
 
-def predicted(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]):
+def predicted(forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"]) -> Array:
     """The curve to be measured, gain and offset included [Å²], shape (n,), for free numbers."""
     numbers = jnp.asarray(case.numbers).at[jnp.array(layout.free)].set(free)
     return numbers[GAIN] * forward(numbers[SETTINGS]) + numbers[OFFSET]
@@ -122,7 +122,7 @@ def linearised(
 ) -> Linearised:
     """What a fit of one curve needs of a point."""
 
-    def at(p):
+    def at(p: Array) -> Any:
         residual = residuals(forward, layout, case, p)
         return residual, (residual, predicted(forward, layout, case, p))
 
@@ -164,14 +164,16 @@ def deviance_residual(
 
 
 @deviance_residual.defjvp
-def _deviance_jvp(primals, tangents):
+def _deviance_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
     expected, counted = primals
     # Half the deviance's slope is 1 − s/μ; divided by the residual, the zeros cancel.
     slope = 1 / jnp.sqrt(expected * _curvature(expected, counted))
     return deviance_residual(expected, counted), slope * tangents[0]
 
 
-def _curvature(expected, counted):
+def _curvature(expected: Array, counted: Array) -> Array:
     """Deviance × μ / (s − μ)², 1 where they meet: by its series near there."""
     t = (counted - expected) / expected
     small = jnp.abs(t) < 0.1
@@ -182,7 +184,7 @@ def _curvature(expected, counted):
 
 
 @partial(jax.jit, static_argnums=1)
-def _log_posteriors(forward, layout, case, free):
+def _log_posteriors(forward: Partial, layout: Layout, case: Case, free: Array) -> Array:
     return jax.vmap(lambda f: -jnp.sum(residuals(forward, layout, case, f) ** 2) / 2)(free)
 
 
@@ -280,7 +282,7 @@ def model_modes(
 
 
 @partial(jax.jit, compiler_options=COMPILED_QUICKLY)
-def _modes(surrogate, x):
+def _modes(surrogate: Any, x: Array) -> Array:
     return surrogate.error_modes(x)
 
 

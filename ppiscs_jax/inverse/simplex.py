@@ -11,11 +11,12 @@ would take four evaluations an iteration instead of one or two.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
 from ppiscs_jax.inverse.forward import Forward, in_groups
@@ -171,12 +172,14 @@ def _advance_once(value: Callable, restart: float, s: Search) -> Search:
     )
 
 
-def _right_angled(corner: Float[Array, " k"], edges: Float[Array, " k"]):
+def _right_angled(corner: Float[Array, " k"], edges: Float[Array, " k"]) -> Array:
     """A simplex with edges along the coordinates, shape (k + 1, k)."""
     return jnp.concatenate([corner[None], corner + jnp.diag(edges)])
 
 
-def _insert(s: Search, point: Float[Array, " k"], value: Float[Array, ""], dropped: Int[Array, ""]):
+def _insert(
+    s: Search, point: Float[Array, " k"], value: Float[Array, ""], dropped: Int[Array, ""]
+) -> Any:
     """Vertices and values with a point in its place among the ordered ones before `dropped`.
 
     It takes the place after vertices of the same value, and `dropped` is overwritten.
@@ -184,7 +187,7 @@ def _insert(s: Search, point: Float[Array, " k"], value: Float[Array, ""], dropp
     at = jnp.arange(len(s.values))
     place = jnp.sum((at < dropped) & (s.values <= value))
 
-    def moved(old, new):
+    def moved(old: Array, new: Array) -> Array:
         column = at.reshape(-1, *[1] * (old.ndim - 1))
         behind = (column > place) & (column <= dropped)
         shifted = jnp.where(behind, jnp.roll(old, 1, axis=0), old)
@@ -244,7 +247,14 @@ def simplex_fits(
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
-def _advance_group(forward, layout, cost, moving, max_evaluations, cases_and_searches):
+def _advance_group(
+    forward: Partial,
+    layout: Layout,
+    cost: Cost,
+    moving: tuple[int, ...],
+    max_evaluations: int,
+    cases_and_searches: Any,
+) -> Any:
     """A leg of some fits."""
     at = np.array(moving, int)
 

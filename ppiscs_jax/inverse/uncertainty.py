@@ -288,7 +288,7 @@ def nuts(
             for value, f in zip(problem.stated, problem.free.values(), strict=True)
         ]
 
-        def model():
+        def model() -> None:
             free = [numpyro.sample(n, p) for n, p in zip(problem.names, priors, strict=True)]
             of_data = residuals(forward, layout, case, jnp.stack(free))[: len(case.scale)]
             numpyro.factor("data", -jnp.sum(of_data**2) / 2)

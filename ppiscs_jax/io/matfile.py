@@ -110,7 +110,7 @@ def described(value: Any) -> str:
 class _Reader:
     """Elements of a file's content, each with a type, a length, and data."""
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
         order = bytes(content[126:128])
         if len(content) < 128 or order not in (b"IM", b"MI"):

@@ -66,7 +66,7 @@ class _Bounded(io.BufferedReader):
 class NpzArrays:
     """The arrays of an open .npz file by name, each read when it is asked for."""
 
-    def __init__(self, archive: zipfile.ZipFile):
+    def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._left = MOST_BYTES
         self.names = [n.removesuffix(".npy") for n in archive.namelist()]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,12 +94,12 @@ def scan_positions(
     spectrum = probe_spectrum(grid, unit, wavelength, *probe)
     psi = jax.vmap(partial(place_probe, grid, spectrum))(positions)
 
-    def plane_at(plane, _):
+    def plane_at(plane: Any, _: Any) -> Any:
         index, sites, occupied = plane
         displaced = displace(jax.random.fold_in(key, index), sites, specimen.rmsd)
         return transmission(grid, specimen.atom, displaced, occupied)
 
-    def detect(spectra):
+    def detect(spectra: Any) -> Any:
         fractions = jax.vmap(partial(intensity, grid))(spectra)
         return jnp.matmul(
             inside.astype(fractions.dtype), fractions.T, precision=jax.lax.Precision.HIGHEST

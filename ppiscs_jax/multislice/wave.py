@@ -87,7 +87,7 @@ def crystal_slice(
     """
     layers = index * grid.layers_per_slice + jnp.arange(grid.layers_per_slice)
 
-    def displaced(layer):
+    def displaced(layer: Any) -> Any:
         sites = jnp.asarray(grid.sites)[layer % len(grid.sites)]
         return displace(jax.random.fold_in(key, layer), sites, specimen.rmsd)
 
@@ -118,7 +118,7 @@ def propagate(
         axis of thickness.
     """
 
-    def add_atom(psi: Complex[Array, "*batch nx ny"], repeat: Any):
+    def add_atom(psi: Complex[Array, "*batch nx ny"], repeat: Any) -> Any:
         for number in range(n_slices):
             spectrum = jnp.fft.fft2(psi * plane_at(repeat, number)) * free_space
             psi = jnp.fft.ifft2(spectrum)
@@ -215,7 +215,7 @@ def scatter_batch(
         batch_size=batch_size,
     )
 
-    def one(wave):
+    def one(wave: Any) -> Any:
         index, tilt_mrad = wave
         wave_key = jax.random.fold_in(jax.random.fold_in(key, 1), index)
         if n_planes:
@@ -223,13 +223,13 @@ def scatter_batch(
         else:
             repeats = jnp.arange(n_atoms)
 
-        def plane_at(repeat, number):
+        def plane_at(repeat: Any, number: Any) -> Any:
             index = repeat * n_slices + number
             return stock[index] if n_planes else crystal_slice(grid, specimen, wave_key, index)
 
         return transmit(grid, specimen, tilt_mrad, plane_at, repeats, edges_mrad, axis_mrad)
 
-    def one_of_the_first(wave):
+    def one_of_the_first(wave: Any) -> Any:
         nothing = jnp.zeros((n_atoms, len(edges_mrad)))
         return jax.lax.cond(wave[0] < n_waves, one, lambda _: nothing, wave)
 

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -223,8 +223,18 @@ def scatter_rounds(
     """
     everywhere, shared = PartitionSpec(), PartitionSpec("batches")
 
-    def part(specimen, key, batches, numbers, tilts, rings, edges, axis, steps):
-        def one_round(batch, number, tilts, rings):
+    def part(
+        specimen: Any,
+        key: Any,
+        batches: Any,
+        numbers: Any,
+        tilts: Any,
+        rings: Any,
+        edges: Any,
+        axis: Any,
+        steps: Any,
+    ) -> Any:
+        def one_round(batch: Array, number: Array, tilts: Any, rings: Any) -> Any:
             fractions = scatter_batch(
                 grid,
                 specimen,
@@ -241,7 +251,7 @@ def scatter_rounds(
         of_batches = jax.vmap(one_round, in_axes=(0, None, 0, 0))
         of_rounds = jax.vmap(of_batches, in_axes=(None, 0, 0, 0))
 
-        def step(i, sums):
+        def step(i: Any, sums: Any) -> Any:
             return sums + of_rounds(batches, numbers[i], tilts[i], rings[i]).sum(axis=0)
 
         sums = jnp.zeros((len(batches), n_rings, n_atoms, len(edges)))

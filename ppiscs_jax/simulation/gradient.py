@@ -7,6 +7,7 @@ and mistilt. Its waves are drawn from a key of its own.
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def ppiscs_estimate(
     n_blocks = -(-n_atoms // block)
     axis = jnp.asarray(settings.mistilt_mrad)
 
-    def one_wave(wave):
+    def one_wave(wave: Any) -> Any:
         index, direction = wave
         wave_key = jax.random.fold_in(key, index)
         tilt = split_tilt(grid, axis + settings.convergence_mrad * direction, lattice, wavelength)
@@ -84,13 +85,13 @@ def ppiscs_estimate(
         angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength, axis)
         detector = smooth_annulus(angle, settings.inner_mrad, settings.outer_mrad, edge_width_mrad)
 
-        def plane_at(repeat, layer):
+        def plane_at(repeat: Any, layer: Any) -> Any:
             plane_key = jax.random.fold_in(wave_key, repeat * n_layers + layer)
             positions = displace(plane_key, sites[layer], specimen.rmsd)
             return transmission(grid, specimen.atom, positions)
 
         @jax.checkpoint
-        def add_block(psi, repeats):
+        def add_block(psi: Any, repeats: Any) -> Any:
             return propagate(
                 psi,
                 free_space,

@@ -7,6 +7,7 @@ seconds; here to check it, and to make images.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ class Scan:
     detectors_mrad: list[tuple[float, float]]
 
 
-def defocus_quadrature(c10_angstrom: float, spread_angstrom: float, nodes: int):
+def defocus_quadrature(c10_angstrom: float, spread_angstrom: float, nodes: int) -> Any:
     """C10 values [Å] and weights of a Gaussian defocus distribution (Gauss–Hermite).
 
     `spread_angstrom` is its standard deviation.

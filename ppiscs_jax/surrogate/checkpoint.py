@@ -24,7 +24,7 @@ KEPT = 2
 class Checkpoints:
     """Numbered checkpoints in a folder. Each appears whole or not at all."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
         self._folder = folder.absolute()
         with _plain_errors(self._folder):

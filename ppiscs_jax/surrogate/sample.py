@@ -1,7 +1,7 @@
 """Training examples drawn on the fly, as in §2.1 of Lobato, De Backer & Van Aert (2023)."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,7 +154,7 @@ def _draw(table: KernelTable, cells: Int[Array, "cells 2"], key: PRNGKeyArray) -
     keys = jax.random.split(key, 7)
     group, voltage = jax.random.choice(keys[0], cells)
 
-    def uniform(index: int, low, high):
+    def uniform(index: int, low: Any, high: Any) -> Any:
         return jax.random.uniform(keys[index], minval=low, maxval=high)
 
     rmsd = uniform(1, table.rmsd_angstrom[group, 0], table.rmsd_angstrom[group, -1])

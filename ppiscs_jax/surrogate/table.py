@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -200,7 +201,7 @@ def split_unscattered(
     return running.astype(np.float32), unscattered.astype(np.float32)
 
 
-def _table(curves, voltages, rmsd, rings, angles) -> KernelTable:
+def _table(curves: Any, voltages: Any, rmsd: Any, rings: Any, angles: Any) -> KernelTable:
     thickest = [next(iter(group.values()))[0].shape[-1] for group in curves.values()]
     grid = (len(curves), len(voltages), len(rmsd[0]), len(rings) - 1)
     beyond = np.zeros((*grid, len(angles), max(thickest)), np.float32)

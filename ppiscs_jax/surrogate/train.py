@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from ppiscs_jax.errors import InputError, MissingExtraError
 from ppiscs_jax.files import LOCK_FILE, append_json, claimed, replacing
@@ -172,27 +173,35 @@ def test(recipe: Recipe, params: Params, table: KernelTable, cells: np.ndarray) 
 
 
 @partial(jax.jit, static_argnames=("network", "examples"))
-def _test(network, params, table, cells, key, examples) -> Terms:
+def _test(
+    network: DenseNet, params: Params, table: KernelTable, cells: Array, key: Any, examples: int
+) -> Terms:
     of_examples, of_split = jax.random.split(key)
     return _terms(network, params, _drawn(table, cells, of_examples, examples), of_split)
 
 
-def _drawn(table, cells, key, examples) -> Examples:
+def _drawn(table: KernelTable, cells: Array, key: Any, examples: int) -> Examples:
     """As many new examples, (examples, …)."""
     return jax.tree.map(lambda part: part[:, 0], sample_one_each(table, cells, key, examples))
 
 
-def _terms(network, params, batch: Examples, key, constrained=1.0) -> Terms:
+def _terms(
+    network: DenseNet, params: Params, batch: Examples, key: Any, constrained: Any = 1.0
+) -> Terms:
     """Loss terms of examples."""
 
-    def predicted(inputs):
+    def predicted(inputs: Array) -> Any:
         return network.apply({"params": params}, inputs)
 
     return losses(predicted, *batch, key, constrained)
 
 
 def _compiled_steps(
-    recipe: Recipe, network: DenseNet, optimiser: optax.GradientTransformation, stage: Stage, mesh
+    recipe: Recipe,
+    network: DenseNet,
+    optimiser: optax.GradientTransformation,
+    stage: Stage,
+    mesh: Mesh,
 ) -> Callable:
     """A function that makes `steps_per_call` steps: new state, and mean loss terms."""
     weights = stage.weights.terms()
@@ -200,13 +209,13 @@ def _compiled_steps(
     sharding = NamedSharding(mesh, PartitionSpec("examples"))
 
     @partial(jax.jit, donate_argnums=0)
-    def run(state, table, cells, first_step):
+    def run(state: Any, table: KernelTable, cells: Array, first_step: Any) -> Any:
         base = jax.random.fold_in(jax.random.key(recipe.seed), 1)
 
-        def drawn(key):
+        def drawn(key: Any) -> Any:
             return _drawn(table, cells, key, recipe.batch_size)
 
-        def pooled():
+        def pooled() -> Any:
             """Examples of the whole call, where each serves several steps."""
             of_pools = jax.random.fold_in(jax.random.key(recipe.seed), 3)
             of_pool = jax.random.fold_in(of_pools, first_step)
@@ -215,17 +224,17 @@ def _compiled_steps(
 
         pool = pooled() if recipe.reuse > 1 else None
 
-        def batch_of(key):
+        def batch_of(key: Any) -> Any:
             if pool is None:
                 return drawn(key)
             chosen = jax.random.randint(key, (recipe.batch_size,), 0, len(pool.x))
             return jax.tree.map(lambda part: part[chosen], pool)
 
-        def loss(params, batch, key):
+        def loss(params: Params, batch: Any, key: Any) -> Any:
             terms = _terms(network, params, batch, key, constrained)
             return weighted(terms, weights), terms
 
-        def one(state, step):
+        def one(state: Any, step: Any) -> Any:
             params, optimiser_state = state
             of_examples, of_split = jax.random.split(jax.random.fold_in(base, step))
             batch = jax.lax.with_sharding_constraint(batch_of(of_examples), sharding)
@@ -282,7 +291,7 @@ def _hash(arrays: Any) -> str:
 class _Clock:
     """Speed and time left of this run."""
 
-    def __init__(self, total: int, progress: Callback):
+    def __init__(self, total: int, progress: Callback) -> None:
         self.total, self.progress = total, callback_of(progress)
         self.seconds, self.steps, self.last = 0.0, 0, time.monotonic()
         self.compiling = True
