@@ -183,10 +183,16 @@ def test_as_low_as_scipy_through_the_surrogate():
 
 @pytest.mark.slow
 def test_through_a_network():
-    """The network that ships: simplex and least squares agree within 1e-3 in the cost."""
+    """The network that ships: the simplex ends within a tenth of a standard error of least squares.
+
+    An estimate off by s standard errors costs s² / 2 more. Between bounds, the simplex can stop
+    above the minimum, but never below it.
+    """
     model = load_surrogate("densenet")
     problem, measured = silver_cases(model, 8)
     simplex = fit_batch(model.curve, problem, measured, method="nelder-mead")
     squares = fit_batch(model.curve, problem, measured)
     assert np.all(simplex.converged)
-    assert np.median(np.abs(simplex.cost - squares.cost)) < 1e-3
+    above = simplex.cost - squares.cost
+    assert np.median(above) < 0.1**2 / 2
+    assert np.all((above > -1e-3) & (above < 0.3**2 / 2))
