@@ -18,6 +18,7 @@ def rows_of(path):
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
+@pytest.mark.slow
 def test_sensitivity(tmp_path):
     """Aberrations change nothing, not a digit; the rest goes as it must.
 

@@ -44,6 +44,7 @@ def checks(tmp_path_factory):
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_fresh_check(checks, tmp_path):
     """210 detectors up to 61 atoms, with errors; what is there is not simulated again."""
     read = load_checks(checks / "checks.npz")

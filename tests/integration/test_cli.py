@@ -169,6 +169,7 @@ def test_a_small_simulation(capsys, tmp_path):
     assert csv.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_temperature_and_aberrations(capsys, tmp_path):
     """Aberrations are kept with the result and change no digit of it."""
     changes = {"--rmsd": None, "--temperature": "293", "--atoms": "1", "--error": "50%"}

@@ -83,7 +83,8 @@ def compare_with_trf(problems, measured):
     return np.array(costs), np.array(shifts), fits
 
 
-@pytest.mark.parametrize("priors", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("priors", [True, False])
 def test_same_minimum_as_trf(priors):
     """Costs equal to 1e-3: less than 0.05 standard errors from the minimum.
 

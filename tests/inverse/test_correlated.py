@@ -118,6 +118,7 @@ def test_few_batches():
     assert np.mean(mahalanobis(naive.estimates, naive.covariance)) > 10
 
 
+@pytest.mark.slow
 def test_one_fit_is_the_batch_of_one():
     """Also with priors, which the second stage weighs against the projected data."""
     free = {name: Free(f.low, f.high, 1.0) for name, f in FREE.items()}

@@ -74,6 +74,7 @@ def test_map_over_what_cannot_be_designed():
     assert thinner[0] == thinner[1]
 
 
+@pytest.mark.slow
 def test_one_angle_against_a_search():
     """Brent's search in the exact P_e, the curve's inner minimum being the only one.
 

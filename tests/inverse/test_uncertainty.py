@@ -124,6 +124,7 @@ def test_laplace_where_bounds_cut():
     assert np.all(after.std < 0.5 * before.std)
 
 
+@pytest.mark.slow
 def test_laplace_warns():
     """A posterior far from Gaussian: |rmsd − 0.09| is measured, the fit sits on one side."""
 

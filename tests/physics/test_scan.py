@@ -91,7 +91,7 @@ def tilt_average(grid):
     [
         (0.0, 0.0, 0.0),
         pytest.param(-80.0, 0.0, 0.0, marks=pytest.mark.slow),
-        (0.0, 0.02, 0.0),
+        pytest.param(0.0, 0.02, 0.0, marks=pytest.mark.slow),
         pytest.param(60.0, 0.02, 50.0, marks=pytest.mark.slow),
     ],
 )
@@ -145,6 +145,7 @@ def test_image_is_the_scan():
     )
 
 
+@pytest.mark.slow
 def test_image_of_given_atoms(grid):
     """The same crystal as a box of atoms, without vibrations: the same image.
 

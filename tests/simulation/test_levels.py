@@ -136,7 +136,8 @@ def normal_levels(seed):
     return [first, second.with_waves(1), third.with_waves(1 / 4)]
 
 
-@pytest.mark.parametrize("target", [0.012, pytest.param(0.006, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.012, 0.006])
 def test_intervals_cover_when_waves_are_shared_out(target):
     """Choosing waves for levels and stopping do not bias the error, over 300 seeds.
 
