@@ -20,6 +20,9 @@ from ppiscs_jax.files import require_file
 LIMITS_PIXEL_ANGSTROM = (0.005, 2.0)
 """Smallest and largest pixel that images of atomic columns have [Å]."""
 
+LARGEST_INTENSITY = 1e30
+"""Larger pixels are no intensities, and too large for single precision."""
+
 MOST_PIXELS = 8192 * 8192
 
 READERS: dict[str, Callable[[Path, str | None], Found]] = {
@@ -204,12 +207,14 @@ def _checked_pixels(pixels: Any, source: str) -> np.ndarray:
             f"{source}: {array.shape[0]} × {array.shape[1]} pixels; must be 16 × 16 or more, and "
             f"at most {MOST_PIXELS} in all"
         )
-    bad = ~np.isfinite(array)
+    with np.errstate(over="ignore"):
+        bad = ~(np.abs(array.astype(float)) <= LARGEST_INTENSITY)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise InputError(
-            f"{source}: {int(bad.sum())} pixels are not finite, the first in row {row}, column "
-            f"{column}; crop the image or replace them"
+            f"{source}: {int(bad.sum())} pixels are not finite, or beyond "
+            f"±{LARGEST_INTENSITY:g}, the first in row {row}, column {column}; crop the image or "
+            "replace them"
         )
     if array.min() == array.max():
         raise InputError(f"{source}: all pixels are the same")

@@ -14,6 +14,8 @@ from scipy.io import savemat
 from ppiscs_jax.campaign import inspect
 from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.config import load_config
+from ppiscs_jax.counting.columns import read_positions as load_positions
+from ppiscs_jax.counting.images import load_image
 from ppiscs_jax.inverse.config import FitConfig
 from ppiscs_jax.io import curves, kernels, library, settings_csv
 from ppiscs_jax.io.hdf5 import fixed_text, new_hdf5, plain
@@ -243,6 +245,18 @@ def read_checks(path: Path) -> None:
         Settings.from_vector(x)
 
 
+def read_image(path: Path) -> None:
+    found = load_image(path, pixel_angstrom=0.2)
+    assert found.pixels.ndim == 2
+    assert found.pixel_angstrom == 0.2
+
+
+def read_positions(path: Path) -> None:
+    found = load_positions(path)
+    assert found.ndim == 2
+    assert np.all(np.isfinite(found))
+
+
 def of_model(model: type) -> Callable[[Path], Any]:
     return lambda path: load_config(path, model)
 
@@ -289,6 +303,21 @@ def _published_compressed(path: Path) -> None:
     savemat(path, {"model": model}, do_compression=True)
 
 
+def _image_npy(path: Path) -> None:
+    np.save(path, np.arange(320.0).reshape(16, 20))
+
+
+def _image_h5(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["image"] = np.arange(320.0).reshape(16, 20)
+        file.attrs["pixel_angstrom"] = 0.1
+
+
+def _image_mat(path: Path) -> None:
+    obs = np.arange(320.0).reshape(16, 20)
+    savemat(path, {"input": {"obs": obs, "dx": 0.1, "coordinates": np.ones((3, 2))}})
+
+
 _TEXTS = texts(
     "0.5\n1.25\nNaN\n2\n3\n", "1 0.5\n2\t1.25\n4 2\n", "0.1 0.2 0.3\n", "1\t0,5\n2\t1,25\n"
 )
@@ -332,6 +361,12 @@ READERS: dict[str, Reader] = {
     ),
     "fit toml": Reader(".toml", texts(FIT), of_model(FitConfig)),
     "campaign toml": Reader(".toml", texts(as_toml(SMALL)), of_model(Campaign)),
+    "image npy": Reader(".npy", written(_image_npy, suffix=".npy"), read_image),
+    "image h5": Reader(".h5", written(_image_h5, suffix=".h5"), read_image),
+    "image mat": Reader(".mat", written(_image_mat, suffix=".mat"), read_image),
+    "positions csv": Reader(
+        ".csv", texts("x_angstrom,y_angstrom\n1,2\n3.5,4\n", "1,2\n3,4.5\n"), read_positions
+    ),
     "recipe toml": Reader(".toml", texts(RECIPE), of_model(Recipe)),
 }
 """By name. Old files of curves, whose texts another process reads, take half a second each: they
