@@ -4,7 +4,7 @@ Paper §3.3 and Fig. 12: the best settings minimise the probability of miscounti
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -66,10 +66,6 @@ class Design(Record):
     def settings(self) -> Settings:
         """The best settings."""
         return Settings.from_vector(self.x)
-
-    def contents(self) -> dict[str, Any]:
-        """All attributes by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def rows(self) -> list[dict[str, Any]]:
         """The best settings, those of the grid, and the ends of descents, with their P_e."""

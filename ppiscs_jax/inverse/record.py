@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import output_problem, replacing
 
 
+@dataclass(frozen=True)
 class Record(ABC):
     """A result that saves itself."""
 
-    @abstractmethod
     def contents(self) -> dict[str, Any]:
-        """All of it by name, in arrays and plain values; physical names carry their unit."""
+        """What is saved, by name: all attributes, if not otherwise said."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @abstractmethod
     def rows(self) -> Sequence[Mapping[str, Any]]:

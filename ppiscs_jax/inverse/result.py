@@ -1,7 +1,7 @@
 """What a fit says: estimates, their covariance, and which numbers the curve determines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -192,10 +192,6 @@ class BatchFit(Record):
     def standard_errors(self) -> Float[np.ndarray, "curves k"]:
         """Of the estimates."""
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
-
-    def contents(self) -> dict[str, Any]:
-        """All attributes by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a curve: estimates, their standard errors, and how good the fit is."""

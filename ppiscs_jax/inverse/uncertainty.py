@@ -1,7 +1,7 @@
 """How sure: draws of settings, the spread of their curves, intervals that keep their word."""
 
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -73,10 +73,6 @@ class Samples(Record):
         ordered = np.take_along_axis(self.values, order, axis=0)
         low, high = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in at)
         return low, high
-
-    def contents(self) -> dict[str, Any]:
-        """All attributes by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a draw, with its weight."""
