@@ -4,6 +4,8 @@ import hashlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "PPISCS_COMPILATION_CACHE"
@@ -53,3 +55,16 @@ def _machine() -> str:
     except OSError:
         pass  # not Linux
     return hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def compiled_quickly() -> Iterator[None]:
+    """Compile without most optimisations: half the time, for what is then run a few times."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)

@@ -1,6 +1,7 @@
 """`ppiscs fit` and `ppiscs uncertainty`: what a microscope was, and what not knowing it does."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from ppiscs_jax.cli.compilation_cache import compiled_quickly
 from ppiscs_jax.cli.output import new_console, save_then_show
 from ppiscs_jax.cli.table import print_table, with_error
 from ppiscs_jax.errors import InputError, range_problem
@@ -69,7 +71,8 @@ def fit(
         raise InputError(problems)
 
     options = {"method": given.method, "cost": given.cost, "precision": precision}
-    result = fit_curve(forward, problem, curve, **options)
+    with compiled_quickly() if given.simulator is None else nullcontext():
+        result = fit_curve(forward, problem, curve, **options)
     files: Files = []
     if out:
         about = {"config": given.model_dump(), "measured": str(measured)}

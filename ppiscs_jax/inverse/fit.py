@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
@@ -22,8 +21,10 @@ from ppiscs_jax.inverse.posterior import (
     ModelError,
     cost_of,
     cost_problems,
+    first_of,
     linearised,
     one_case,
+    stacked,
 )
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.refine import Refined, refine
@@ -86,7 +87,7 @@ def fit(
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(model, problem, measured, model_error)
         nominal = linearised(model, layout, case, problem.stated)
-        slopes = nominal.jacobian[: len(case.scale)]
+        slopes = np.asarray(nominal.jacobian)[: len(case.scale)]
         if not np.all(np.isfinite(slopes)):
             raise InputError("forward: its derivatives at the stated settings are not finite")
         # What the curve does not depend on stays as stated.
@@ -98,13 +99,18 @@ def fit(
             solution = OptimizeResult(x=problem.stated, nfev=0, success=True, message="no effect")
         found = linearised(model, layout, case, solution.x)
         first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
-        one = jax.tree.map(lambda a: a[None], case)
-        better = refine(model, layout, one, problem, [measured], model_error, *first)
+        better = refine(model, layout, stacked(case), problem, [measured], model_error, *first)
         # Without priors both stages have the same minimum.
         if better and cost == "likelihood" and np.any(moving) and np.any(problem.prior_precision):
-            refined = jax.tree.map(lambda a: jnp.asarray(a[0]), better.cases)
             again = solve(
-                model, layout, refined, problem, moving, cost, max_evaluations, solution.x
+                model,
+                layout,
+                first_of(better.cases),
+                problem,
+                moving,
+                cost,
+                max_evaluations,
+                solution.x,
             )
             again.nfev += solution.nfev
             solution = again
@@ -209,9 +215,10 @@ def _described(
     estimates = np.asarray(solution.x, float)
     at_first = linearised(forward, layout, case, estimates)
     curve, first = np.asarray(at_first.curve, float), np.asarray(at_first.residual, float)
-    cases = refined.cases if refined else jax.tree.map(lambda a: a[None], case)
-    own = jax.tree.map(lambda a: jnp.asarray(a[0]), cases)
-    at_last = linearised(forward, layout, own, estimates)
+    cases, at_last = stacked(case), at_first
+    if refined:
+        cases = refined.cases
+        at_last = linearised(forward, layout, first_of(cases), estimates)
     residual, jacobian = (np.asarray(a, float) for a in (at_last.residual, at_last.jacobian))
     rows = (estimates[None], residual[None], jacobian[None])
     of_all = statistics(layout, cases, *rows, refined, first[None])
@@ -219,7 +226,7 @@ def _described(
     parameters = table(problem, estimates, found, _limits(forward, problem))
     numbers = problem.numbers
     numbers[list(layout.free)] = estimates
-    differences = np.where(case.scale > 0, case.values, np.nan) - curve
+    differences = np.where(cases.scale[0] > 0, cases.values[0], np.nan) - curve
     result = Fit(
         problem=problem,
         measured=measured,

@@ -10,10 +10,6 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.surrogate.predict import COMPILED_QUICKLY
-
-FEW = 32
-"""Curves of so many settings are computed in less time than better programs take to compile."""
 
 Forward = Callable[[Float[Array, " 9"]], Float[Array, " n"]]
 """PPISCS [Å²] at 1, 2, … atoms from the nine numbers of `Settings.to_vector`.
@@ -65,17 +61,13 @@ def in_groups(function: Callable[[Any], Any], rows: Any, at_once: int) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *results)
 
 
+@jax.jit
 def _curves(forward: Partial, vectors: Array) -> Array:
     return jax.vmap(forward)(vectors)
-
-
-_many_curves = jax.jit(_curves)
-_few_curves = jax.jit(_curves, compiler_options=COMPILED_QUICKLY)
 
 
 def curves(
     forward: Forward, vectors: Float[np.ndarray, "points 9"], at_once: int = 256
 ) -> Float[np.ndarray, "points n"]:
     """Curves [Å²] of many settings, not too many at a time, to save memory."""
-    jitted = _few_curves if len(vectors) <= FEW else _many_curves
-    return in_groups(partial(jitted, as_data(forward)), vectors, at_once)
+    return in_groups(partial(_curves, as_data(forward)), vectors, at_once)

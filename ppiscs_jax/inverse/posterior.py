@@ -15,7 +15,6 @@ from ppiscs_jax.inverse.correlated import Whitening, padded_size, whitening
 from ppiscs_jax.inverse.forward import Forward, as_data, curves, in_groups, surrogate_of
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import GAIN, LIMITS, NUMBERS, OFFSET, SETTINGS, Problem
-from ppiscs_jax.surrogate.predict import COMPILED_QUICKLY
 
 SMALLEST_COUNTS = 1e-6
 """Expected numbers of electrons are at least this, so that their likelihood exists."""
@@ -116,7 +115,7 @@ class Linearised(NamedTuple):
     curve: Float[Array, " n"]
 
 
-@partial(jax.jit, static_argnums=1, compiler_options=COMPILED_QUICKLY)
+@partial(jax.jit, static_argnums=1)
 def linearised(
     forward: Partial, layout: Layout, case: Case, free: Float[Array, " k"]
 ) -> Linearised:
@@ -281,7 +280,7 @@ def model_modes(
     return problem.gain * np.nan_to_num(np.asarray(modes, float))
 
 
-@partial(jax.jit, compiler_options=COMPILED_QUICKLY)
+@jax.jit
 def _modes(surrogate: Any, x: Array) -> Array:
     return surrogate.error_modes(x)
 
@@ -327,7 +326,17 @@ def one_case(
     layout, cases = stack(forward, problem, [measured], model_error)
     if errors_needed and not layout.errors_known:
         raise InputError("measured: without standard_error or dose_per_angstrom2 no posterior")
-    return layout, jax.tree.map(lambda a: jnp.asarray(a[0]), cases)
+    return layout, first_of(cases)
+
+
+def first_of(cases: Case) -> Case:
+    """The first of stacked cases, as arrays of JAX."""
+    return jax.device_put(jax.tree.map(lambda a: np.asarray(a)[0], cases))
+
+
+def stacked(case: Case) -> Case:
+    """One case as stacked ones, in arrays of NumPy."""
+    return jax.tree.map(lambda a: np.asarray(a)[None], case)
 
 
 def _points(problem: Problem) -> Float[np.ndarray, "points 9"]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -15,8 +14,10 @@ from ppiscs_jax.inverse.posterior import (
     Case,
     Layout,
     ModelError,
+    first_of,
     linearised,
     model_modes,
+    stacked,
 )
 from ppiscs_jax.inverse.problem import Problem
 
@@ -105,6 +106,5 @@ def refined_case(
     """One case as `refine` makes it at some estimates, as arrays of JAX."""
     found = linearised(forward, layout, case, estimates)
     first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
-    one = jax.tree.map(lambda a: a[None], case)
-    better = refine(forward, layout, one, problem, [measured], model_error, *first)
-    return jax.tree.map(lambda a: jnp.asarray(a[0]), better.cases) if better else case
+    better = refine(forward, layout, stacked(case), problem, [measured], model_error, *first)
+    return first_of(better.cases) if better else case
