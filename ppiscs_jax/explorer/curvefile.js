@@ -139,8 +139,7 @@ function snippetOf(about, state) {
   const note = about.compact
     ? `# This page has rounded weights: its curves deviate by up to ${shown(100 * about.largest_rounding_error, 2)} %.\n`
     : "";
-  return `${note}from ppiscs_jax import Settings
-from ppiscs_jax.surrogate.predict import predict_curve
+  return `${note}from ppiscs_jax import Settings, predict
 
 settings = Settings(
     element="${state.element}",
@@ -151,7 +150,7 @@ settings = Settings(
     outer_mrad=${shown(state.outer)},
     ${vibration},
 )
-curve = predict_curve(settings)
+curve = predict(settings)
 curve.n_atoms  # 1, 2, …
 curve.ppiscs, curve.standard_error  # Å²
 `;

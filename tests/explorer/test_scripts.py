@@ -86,7 +86,7 @@ def test_measured_curves():
 
 
 def test_exports(tmp_path, about):
-    """The library is read by `load_library`, and the page reads its own CSV again."""
+    """`load_library` reads the library, the page reads its own CSV again, and the Python runs."""
     curve = np.linspace(0.01, 0.5, 12).tolist()
     data = {"about": about, "curve": curve}
     code = """
@@ -100,7 +100,9 @@ def test_exports(tmp_path, about):
     np.testing.assert_allclose(load_library(path).ppiscs, curve, rtol=1e-8)
     assert "n_atoms,ppiscs_angstrom2,standard_error_angstrom2" in csv
     np.testing.assert_allclose(again["values"], curve, rtol=1e-8)
-    compile(snippet, "snippet", "exec")
+    names: dict = {}
+    exec(snippet, names)
+    assert len(names["curve"].ppiscs) == len(names["curve"].n_atoms)
 
 
 def test_address(about):
