@@ -32,6 +32,7 @@ from ppiscs_jax import Settings, predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.inverse.batch import fit_batch
 from ppiscs_jax.inverse.bootstrap import bootstrap
+from ppiscs_jax.inverse.config import Stated
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
@@ -58,20 +59,6 @@ BOOTSTRAPS = {
 DIFFERENCES = "sum_of_differences_angstrom2"
 AT_ONCE = 64
 """Curves side by side in one call, the default of `fit_batch`."""
-
-
-class Stated(Model):
-    """Settings as measured."""
-
-    element: str
-    zone_axis: str
-    voltage_kv: float
-    c30_mm: float
-    c10_angstrom: float
-    convergence_mrad: float
-    inner_mrad: float
-    outer_mrad: float
-    rmsd_angstrom: float
 
 
 class Config(Model):
