@@ -92,12 +92,8 @@ def load_surrogate(name: str | Path = ADDITIVE) -> Surrogate:
         InputError, FileNotFoundError: there is no such surrogate, or the file holds none.
     """
     path = Path(name)
-    if path.suffix.lower() == ".mat":
-        from ppiscs_jax.surrogate.network import read_network  # Flax is slow to import
-
-        return read_network(path)
-    if path.suffix.lower() == ".npz":
-        return _read_npz(path)
+    if path.suffix.lower() in (".mat", ".npz"):
+        return _read(path)
     if problem := choice_problem("name", str(name), WEIGHTS):
         raise InputError(problem)
     return _shipped(str(name))
@@ -106,7 +102,7 @@ def load_surrogate(name: str | Path = ADDITIVE) -> Surrogate:
 @cache
 def _shipped(name: str) -> Surrogate:
     with shipped_file(name) as path:
-        return _read_npz(path)
+        return _read(path)
 
 
 def surrogate_for(settings: Settings, name: str = ADDITIVE) -> Surrogate:
@@ -131,12 +127,14 @@ def shipped_file(name: str = ADDITIVE) -> AbstractContextManager[Path]:
     return as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name])
 
 
-def _read_npz(path: Path) -> Surrogate:
-    if "network" in npz_format(path):
-        from ppiscs_jax.surrogate.network import load_network  # Flax is slow to import
+def _read(path: Path) -> Surrogate:
+    # What is read while something is traced serves later calls too.
+    with jax.ensure_compile_time_eval():
+        if path.suffix.lower() == ".npz" and "network" not in npz_format(path):
+            return load_additive(path)
+        from ppiscs_jax.surrogate.network import load_network, read_network  # Flax is slow
 
-        return load_network(path)
-    return load_additive(path)
+        return load_network(path) if path.suffix.lower() == ".npz" else read_network(path)
 
 
 @overload

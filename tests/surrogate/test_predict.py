@@ -15,6 +15,9 @@ from ppiscs_jax.io.kernels import load_kernels
 from ppiscs_jax.settings import VECTOR_ORDER
 from ppiscs_jax.surrogate.predict import (
     OutsideTrainedRangeWarning,
+    _of_specimen,
+    _shipped,
+    surrogate_for,
 )
 
 KERNELS = Path(__file__).parents[2] / "experiments" / "dataset" / "kernels"
@@ -128,6 +131,18 @@ def test_inside_jax():
         found = slope(jnp.asarray(GOLD).at[2].set(voltage), load_surrogate())
         assert found[6] < 0 < found[8]
     assert len(traces) == 1
+
+
+def test_read_while_tracing():
+    """The first call may be inside jit; what is read then serves later calls too."""
+    gold = Settings.from_vector(GOLD)
+    _of_specimen.cache_clear()
+    inside = jax.jit(lambda x: surrogate_for(gold).curve(x))(jnp.asarray(GOLD))
+    np.testing.assert_allclose(inside, predict(gold), rtol=1e-5)
+    _shipped.cache_clear()
+    jax.jit(lambda x: x + load_surrogate("densenet").network.outputs)(1.0)
+    leaves = jax.tree.leaves(load_surrogate("densenet"))
+    assert not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
 @pytest.mark.slow
