@@ -27,6 +27,11 @@ def small_campaign(**changes) -> Campaign:
     return Campaign.model_validate(SMALL | changes)
 
 
+def kernels(folder: Path) -> dict[str, bytes]:
+    """The bytes of all that has the name of a finished file."""
+    return {path.stem: path.read_bytes() for path in folder.glob("[!.]*.h5")}
+
+
 def flip_bit(path: Path) -> None:
     """Change one bit of a kernel of the small campaign, in an array that is too small to pack."""
     content = bytearray(path.read_bytes())

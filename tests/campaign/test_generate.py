@@ -21,11 +21,11 @@ from distributed import LocalCluster
 from ppiscs_jax import InputError
 from ppiscs_jax.campaign import generate as module
 from ppiscs_jax.campaign.cluster import Resources
-from ppiscs_jax.campaign.folder import read_campaign, read_log, working_in
+from ppiscs_jax.campaign.folder import read_campaign, read_log
 from ppiscs_jax.campaign.generate import TaskError, generate
 from ppiscs_jax.campaign.inspect import contents
 from ppiscs_jax.io.kernels import load_kernels, save_kernels
-from tests.campaign_samples import SMALL, as_toml, flip_bit, small_campaign
+from tests.campaign_samples import SMALL, as_toml, flip_bit, kernels, small_campaign
 from tests.kernel_comparison import assert_same_kernel, assert_same_kernels
 
 CAMPAIGN = small_campaign()
@@ -33,37 +33,8 @@ NAMES = [task.name for task in CAMPAIGN.tasks()]
 VERSION = version("ppiscs-jax")
 
 
-def kernels(folder):
-    """The bytes of all that has the name of a finished file."""
-    return {path.stem: path.read_bytes() for path in folder.glob("[!.]*.h5")}
-
-
 def hidden(folder):
     return {path.name for path in folder.iterdir() if path.name.startswith(".")} - {".lock"}
-
-
-@pytest.fixture
-def folder(finished, tmp_path):
-    """A copy of the finished folder."""
-    return shutil.copytree(finished, tmp_path / "copy")
-
-
-@pytest.fixture
-def half(folder):
-    """A copy in which the second half of the tasks is still to do, and the log is of the first."""
-    for name in NAMES[4:]:
-        (folder / f"{name}.h5").unlink()
-    log = folder / "log.jsonl"
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:4]))
-    return folder
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-    def refuse(*_):
-        raise AssertionError("work started")
-
-    monkeypatch.setattr(module, "simulate_task", refuse)
 
 
 def test_a_finished_campaign(finished):
@@ -333,77 +304,3 @@ def test_a_task_fails(half, finished, monkeypatch):
     monkeypatch.undo()
     generate(CAMPAIGN, half, resume=True)
     assert kernels(half) == kernels(finished)
-
-
-REFUSED = [
-    ({"seed": 6}, True, "holds another campaign, that differs in seed"),
-    ({"band": 0.8, "lattice_mrad": 10}, True, "that differs in lattice_mrad, band"),
-    ({}, False, "holds this campaign already; resume it with --resume"),
-    ({"rmsd_angstrom": [0.1]}, False, "holds this campaign already"),
-]
-
-
-@pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize(("changes", "resume", "message"), REFUSED)
-def test_folders_of_campaigns_are_refused(changes, resume, message, folder, finished):
-    with pytest.raises(InputError, match=message):
-        generate(small_campaign(**changes), folder, resume=resume)
-    assert kernels(folder) == kernels(finished)
-    assert read_campaign(folder) == CAMPAIGN
-
-
-@pytest.mark.usefixtures("no_work")
-def test_other_folders_are_refused(tmp_path):
-    """Something else, a file, and a damaged campaign file, all left as they are."""
-    other, file, damaged = (tmp_path / name for name in ("other", "file", "damaged"))
-    other.mkdir()
-    (other / "letter.txt").write_text("dear")
-    file.write_text("text")
-    damaged.mkdir()
-    (damaged / "campaign.json").write_text('{"config": {')
-    for path, message in (
-        (other, "holds letter.txt and no campaign"),
-        (file, "is not a folder"),
-        (damaged, r"campaign\.json: damaged"),
-    ):
-        for resume in (False, True):
-            with pytest.raises(InputError, match=message):
-                generate(CAMPAIGN, path, resume=resume)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == sorted(
-        ["other", "letter.txt", "file", "damaged", "campaign.json"]
-    )
-
-
-@pytest.mark.usefixtures("no_work")
-def test_unpacked_kernels_are_gone_on_from(folder, finished):
-    """A folder of kernels alone is taken up where one resumes."""
-    for name in ("campaign.json", "log.jsonl"):
-        (folder / name).unlink()
-    with pytest.raises(InputError, match="and no campaign"):
-        generate(CAMPAIGN, folder)
-    assert generate(CAMPAIGN, folder, resume=True).finished_before == 8
-    assert kernels(folder) == kernels(finished)
-
-
-@pytest.mark.usefixtures("no_work")
-def test_a_second_process_is_refused(half):
-    with (
-        working_in(half, CAMPAIGN),
-        pytest.raises(InputError, match="another process works in it"),
-    ):
-        generate(CAMPAIGN, half, resume=True)
-
-
-@pytest.mark.usefixtures("no_work")
-def test_all_problems_at_once(folder, tmp_path):
-    resources = Resources(workers=0, scheduler="tcp://x:1", slurm=tmp_path / "none.toml")
-    with pytest.raises(InputError) as error:
-        generate(small_campaign(seed=6), folder, resources=resources)
-    said = str(error.value)
-    for part in (
-        "workers = 0: must be 1 or more",
-        "scheduler and slurm: give one of them",
-        f"slurm {tmp_path}",
-        "holds another campaign",
-    ):
-        assert part in said
