@@ -16,6 +16,7 @@ from ppiscs_jax.counting.counts import Counts
 from ppiscs_jax.counting.cross_sections import CrossSections
 from ppiscs_jax.counting.images import AdfImage
 from ppiscs_jax.files import replacing
+from ppiscs_jax.inverse.record import to_plain
 from ppiscs_jax.settings import VECTOR_ORDER, Settings
 
 Figure = Any
@@ -122,16 +123,16 @@ class Counted:
             "columns": len(sections.values),
             "cross_sections_by": sections.by,
             "background": sections.background,
-            "width_angstrom": _finite(sections.width_angstrom),
+            "width_angstrom": to_plain(sections.width_angstrom),
             "method": self.counts.method,
             "total_atoms": self.counts.total,
             "explanations": [
                 {
                     "name": e.name,
-                    "probability": _finite(e.probability),
-                    "score": _finite(e.score),
+                    "probability": to_plain(e.probability),
+                    "score": to_plain(e.score),
                     "total_atoms": e.total,
-                    "gain": _finite(e.gain),
+                    "gain": to_plain(e.gain),
                     "estimates": {
                         name: {"value": value, "standard_error": error}
                         for name, (value, error) in e.estimates.items()
@@ -157,7 +158,7 @@ class Counted:
         rows = zip(*(values.tolist() for values in table.values()), strict=True)
         lines = [",".join(table), *(",".join(f"{v:.7g}" for v in row) for row in rows)]
         content = self.summary() | {
-            "table": {n: [_finite(v) for v in values.tolist()] for n, values in table.items()},
+            "table": to_plain(table),
             "n_atoms": self.counts.n_atoms.tolist(),
             "probabilities": self.counts.probabilities.round(6).tolist(),
         }
@@ -226,7 +227,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     return "" if value is None else str(value)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value

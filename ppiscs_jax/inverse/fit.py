@@ -27,7 +27,7 @@ from ppiscs_jax.inverse.posterior import (
     stacked,
 )
 from ppiscs_jax.inverse.problem import Problem
-from ppiscs_jax.inverse.refine import Refined, refine
+from ppiscs_jax.inverse.refine import Refined, refine_one
 from ppiscs_jax.inverse.result import Fit, Limits, Statistics, cautions, statistics, table
 
 Method = Literal["trf", "nelder-mead"]
@@ -97,9 +97,7 @@ def fit(
             solution = solve(model, layout, case, problem, moving, cost, max_evaluations)
         else:
             solution = OptimizeResult(x=problem.stated, nfev=0, success=True, message="no effect")
-        found = linearised(model, layout, case, solution.x)
-        first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
-        better = refine(model, layout, stacked(case), problem, [measured], model_error, *first)
+        better = refine_one(model, layout, case, problem, measured, model_error, solution.x)
         # Without priors both stages have the same minimum.
         if better and cost == "likelihood" and np.any(moving) and np.any(problem.prior_precision):
             again = solve(

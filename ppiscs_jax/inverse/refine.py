@@ -94,6 +94,21 @@ def refine(
     return Refined(cases._replace(**known_better), projections)
 
 
+def refine_one(
+    forward: Forward,
+    layout: Layout,
+    case: Case,
+    problem: Problem,
+    measured: Measured,
+    model_error: ModelError,
+    estimates: Float[np.ndarray, " k"],
+) -> Refined | None:
+    """`refine` for one case, at some estimates."""
+    found = linearised(forward, layout, case, estimates)
+    first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
+    return refine(forward, layout, stacked(case), problem, [measured], model_error, *first)
+
+
 def refined_case(
     forward: Forward,
     layout: Layout,
@@ -104,7 +119,5 @@ def refined_case(
     estimates: Float[np.ndarray, " k"],
 ) -> Case:
     """One case as `refine` makes it at some estimates, as arrays of JAX."""
-    found = linearised(forward, layout, case, estimates)
-    first = [np.asarray(a, float)[None] for a in (found.residual, found.jacobian)]
-    better = refine(forward, layout, stacked(case), problem, [measured], model_error, *first)
+    better = refine_one(forward, layout, case, problem, measured, model_error, estimates)
     return first_of(better.cases) if better else case

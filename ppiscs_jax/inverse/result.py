@@ -84,7 +84,7 @@ class Fit(Record):
             count as a prior of variance (high − low)² / 12.
         numbers: all numbers with the estimates, in the order of `NUMBERS`, shape (11,).
         curve: predicted at the estimates, gain and offset included [Å²], shape (n,).
-        nominal_curve: predicted at the settings as stated, likewise.
+        nominal_curve: predicted at the nominal settings, gain and offset included [Å²], shape (n,).
         residuals: measured − curve [Å²], shape (n,), NaN in gaps.
         cost: what was minimised: half the sum of squared `posterior.residuals` (where errors are
             not known, as if they were 0.1 % of the largest value), or Σ |measured − curve| [Å²].

@@ -111,9 +111,7 @@ def _axis(name: str, knots: np.ndarray, degree: int) -> SplineAxis:
 
 def on_device(array: np.ndarray) -> jax.Array:
     """An array of JAX in the precision of its models, without compiling a copy as `jnp.asarray`."""
-    dtype = np.int32 if array.dtype.kind in "iu" else np.float32
-    with jax.ensure_compile_time_eval():  # models may be read while something is traced
-        return jax.device_put(array.astype(dtype))
+    return jax.device_put(array.astype(np.int32 if array.dtype.kind in "iu" else np.float32))
 
 
 def check_whole(arrays: dict[str, np.ndarray], axes: dict[str, SplineAxis]) -> Shape:

@@ -108,8 +108,7 @@ def _shipped(name: str) -> Surrogate:
 def surrogate_for(settings: Settings, name: str = ADDITIVE) -> Surrogate:
     """A surrogate for one specimen, as `load_surrogate` gives it for all.
 
-    Of the additive one only this specimen is read, which takes a twentieth of the time, where not
-    all of it was read before.
+    Of the additive one only this specimen is read, which takes a twentieth of the time.
     """
     if name != ADDITIVE:
         return load_surrogate(name)
@@ -117,9 +116,9 @@ def surrogate_for(settings: Settings, name: str = ADDITIVE) -> Surrogate:
 
 
 @cache
-def _of_specimen(atomic_number: int, zone_code: int) -> AdditiveModel:
+def _of_specimen(atomic_number: int, zone_code: int) -> Surrogate:
     with shipped_file(ADDITIVE) as path:
-        return load_additive(path, (atomic_number, zone_code))
+        return _read(path, (atomic_number, zone_code))
 
 
 def shipped_file(name: str = ADDITIVE) -> AbstractContextManager[Path]:
@@ -127,11 +126,11 @@ def shipped_file(name: str = ADDITIVE) -> AbstractContextManager[Path]:
     return as_file(files("ppiscs_jax.surrogate") / "weights" / WEIGHTS[name])
 
 
-def _read(path: Path) -> Surrogate:
+def _read(path: Path, specimen: tuple[int, int] | None = None) -> Surrogate:
     # What is read while something is traced serves later calls too.
     with jax.ensure_compile_time_eval():
         if path.suffix.lower() == ".npz" and "network" not in npz_format(path):
-            return load_additive(path)
+            return load_additive(path, specimen)
         from ppiscs_jax.surrogate.network import load_network, read_network  # Flax is slow
 
         return load_network(path) if path.suffix.lower() == ".npz" else read_network(path)
