@@ -117,6 +117,7 @@ def test_bad_arguments(tmp_path, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_levels_from_a_detector_scan(tmp_path, capsys):
     """Half of the scan is on the detector: its levels normalise the image exactly."""
     scan = np.full((64, 64), 10.0)

@@ -61,6 +61,7 @@ def test_standard_errors(by):
     assert abs(np.mean(scores)) < 0.2
 
 
+@pytest.mark.slow
 def test_gradient_of_the_image():
     """Exact gradients against central differences, the Gauss–Newton matrix against the Jacobian.
 

@@ -94,6 +94,7 @@ tenth_rmsd_angstrom = [0.1125]
     assert (out / "transfer.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_transfer_from_nodes_that_are_not_there(network, tmp_path, capsys):
     config = f"""
 surrogate = "{network}"

@@ -16,9 +16,8 @@ from tests.inverse.test_fit import STATED, TRUE, analytic, gaussian, line, noisy
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize(
-    "method", ["levenberg-marquardt", pytest.param("nelder-mead", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("method", ["levenberg-marquardt", "nelder-mead"])
+@pytest.mark.slow
 def test_linear_model(method):
     """Draws are those of the posterior, the Gaussian of the fit, if the prior is drawn too.
 

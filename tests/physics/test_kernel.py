@@ -49,6 +49,7 @@ def test_sensitivity(kernel):
 
 
 @pytest.mark.parametrize("convergence", [10.0, 17.3, 25.0])
+@pytest.mark.slow
 def test_any_aperture_is_its_own_simulation(kernel, convergence):
     """Apertures at and between the rings against simulations of their own.
 

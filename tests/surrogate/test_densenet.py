@@ -55,6 +55,7 @@ def test_he_uniform():
     assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
 
 
+@pytest.mark.slow
 def test_published_format_round_trip(tmp_path):
     """What is written is what MATLAB's loader reads: cells of matrices, rows of biases."""
     network = DenseNet(growth=6, layers=4, outputs=7)

@@ -103,6 +103,7 @@ def test_killed(trained, tmp_path):
     assert equal(trained[1], train(RECIPE, made_up_table(), tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_divergence_is_told(tmp_path):
     wild = RECIPE.model_copy(
         update={"stages": [Stage(epochs=1, learning_rate=1e30, weights=WEIGHTS)]}
