@@ -15,6 +15,23 @@ MOST_TEXT = 16 * 2**20
 """Bytes of a text file: thirty times the largest file of curves. Parsed as JSON, in which three
 bytes can become a list of 64, so much text takes at most 350 MB."""
 
+EXPANSION, LEAST_LIMIT = 300, 2**26
+"""Bytes of pixels for each byte of a compressed image, and bytes that an image of any size may
+take: noise does not compress by more than a few times."""
+
+
+def check_expansion(path: Path, unpacked: int) -> None:
+    """Make sure that an image is not far larger than its file, before memory is taken for it.
+
+    Raises:
+        InputError: its pixels would take more bytes than a file of its size holds.
+    """
+    most = max(LEAST_LIMIT, EXPANSION * path.stat().st_size)
+    if unpacked > most:
+        raise InputError(
+            f"{path}: declares {unpacked} bytes of pixels; a file of its size holds at most {most}"
+        )
+
 
 def read_bytes(path: str | Path, most: int = MOST_TEXT) -> bytes:
     """The content of a file of at most `most` bytes.

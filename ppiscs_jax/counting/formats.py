@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.matfile import Other, read_mat
+from ppiscs_jax.io.tiff import check_structure
+from ppiscs_jax.reading import check_expansion
 
 ANGSTROM = {
     **dict.fromkeys(("a", "å", "ang", "angstrom", "angstroms", "angström"), 1.0),
@@ -106,6 +108,7 @@ def read_npy(path: Path, name: str | None = None) -> Found:
 
 def read_tiff(path: Path, name: str | None = None) -> Found:
     """Pages of a TIFF file, with the pixel size of ImageJ, OME, Velox, or its resolution."""
+    check_structure(path)
     try:
         return _tiff(path)
     except InputError:
@@ -123,7 +126,9 @@ def _tiff(path: Path) -> Found:
     import tifffile  # slow to import
 
     with tifffile.TiffFile(path) as file:
-        _check_size(sum(series.size for series in file.series[:1]))
+        for series in file.series[:1]:
+            _check_size(series.size)
+            check_expansion(path, series.nbytes)
         pixels, page = file.asarray(), file.pages.first
         fei, ome, imagej = file.fei_metadata, file.ome_metadata, file.imagej_metadata
         tags = {name: page.tags[name].value for name in _RESOLUTION if name in page.tags}

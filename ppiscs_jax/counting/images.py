@@ -207,7 +207,7 @@ def _checked_pixels(pixels: Any, source: str) -> np.ndarray:
             f"{source}: {array.shape[0]} × {array.shape[1]} pixels; must be 16 × 16 or more, and "
             f"at most {MOST_PIXELS} in all"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         bad = ~(np.abs(array.astype(float)) <= LARGEST_INTENSITY)
     if bad.any():
         row, column = np.argwhere(bad)[0]

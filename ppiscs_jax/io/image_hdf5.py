@@ -7,6 +7,7 @@ import numpy as np
 
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.hdf5 import UNREADABLE, attribute, of_the_system, reading_hdf5
+from ppiscs_jax.reading import check_expansion
 
 MOST_PIXELS = 2**28
 """Pixels of all frames of a data set."""
@@ -40,6 +41,7 @@ def read_pixels(path: Path, name: str | None = None) -> tuple[np.ndarray, float 
             dataset = images[name.strip("/")]
             if dataset.size > MOST_PIXELS:
                 raise InputError(f"{path}: {dataset.size} pixels; at most {MOST_PIXELS}")
+            check_expansion(path, dataset.nbytes)
             pixel = None
             for holder in (dataset, file):
                 if pixel is None and PIXEL in holder.attrs:

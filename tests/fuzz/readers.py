@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -9,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import tifffile
 from scipy.io import savemat
 
 from ppiscs_jax.campaign import inspect
@@ -206,7 +208,9 @@ def of_npz(random: Random, good: list[bytes], folder: Path) -> bytes:
             del arrays[key]
         elif arrays[key].dtype.kind == "U":
             text = str(arrays[key])
-            if text.startswith("{"):
+            with suppress(
+                ValueError, RecursionError
+            ):  # it may have been replaced by other text before
                 text = json.dumps(changed_tree(random, json.loads(text)))
             arrays[key] = np.array(random.choice((text, text * 2, "x" * 200_000, "[" * 5000)))
         else:
@@ -246,7 +250,7 @@ def read_checks(path: Path) -> None:
 
 
 def read_image(path: Path) -> None:
-    found = load_image(path, pixel_angstrom=0.2)
+    found = load_image(path, pixel_angstrom=0.2, frame=0)
     assert found.pixels.ndim == 2
     assert found.pixel_angstrom == 0.2
 
@@ -307,6 +311,11 @@ def _image_npy(path: Path) -> None:
     np.save(path, np.arange(320.0).reshape(16, 20))
 
 
+def _image_tiff(**options: Any) -> Callable[[Path], Any]:
+    pixels = np.arange(640, dtype=np.float32).reshape(2, 16, 20)
+    return lambda path: tifffile.imwrite(path, pixels, **options)
+
+
 def _image_h5(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["image"] = np.arange(320.0).reshape(16, 20)
@@ -362,6 +371,16 @@ READERS: dict[str, Reader] = {
     "fit toml": Reader(".toml", texts(FIT), of_model(FitConfig)),
     "campaign toml": Reader(".toml", texts(as_toml(SMALL)), of_model(Campaign)),
     "image npy": Reader(".npy", written(_image_npy, suffix=".npy"), read_image),
+    "image tif": Reader(
+        ".tif",
+        written(
+            _image_tiff(imagej=True, resolution=(5, 5), metadata={"unit": "nm"}),
+            _image_tiff(compression="zlib", photometric="minisblack", resolution=(2e8, 2e8)),
+            _image_tiff(bigtiff=True, metadata={"axes": "TYX"}),
+            suffix=".tif",
+        ),
+        read_image,
+    ),
     "image h5": Reader(".h5", written(_image_h5, suffix=".h5"), read_image),
     "image mat": Reader(".mat", written(_image_mat, suffix=".mat"), read_image),
     "positions csv": Reader(

@@ -4,6 +4,7 @@ Takes lines of reader, seed, first and last input, apart by tabs, from standard 
 standard output which input comes next, and what became of it.
 """
 
+import logging
 import resource
 import sys
 import tempfile
@@ -71,6 +72,8 @@ def work(name: str, seed: int, first: int, last: int) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("error", RuntimeWarning)
+    warnings.simplefilter("ignore", UserWarning)
+    logging.disable()  # tifffile logs what it finds wrong with each file
     for command in sys.stdin:
         reader_name, *numbers = command.split("\t")
         work(reader_name, *map(int, numbers))
