@@ -2,6 +2,7 @@
 
 import json
 import struct
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -102,7 +103,7 @@ def changed_tree(random: Random, tree: Any) -> Any:
             elif isinstance(inner, list) and random.random() < 0.3:
                 holder[key] = inner * random.choice((0, 2, 100))
             else:
-                holder[key] = random.choice(VALUES)
+                holder[key] = deepcopy(random.choice(VALUES))  # it may be changed next
             break
     return tree
 
