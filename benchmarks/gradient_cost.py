@@ -11,21 +11,18 @@ import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
-import jax.numpy as jnp
 from wave_cost import SETTINGS, best_of
 
-from ppiscs_jax.simulation.gradient import gradient_grid, ppiscs_estimate, unit_tilts
+from ppiscs_jax import simulator
 
 
 def main():
-    tilts = jnp.asarray(unit_tilts(SETTINGS, 2, seed=0))
-    key = jax.random.key(0)
     print("atoms   value [s]   gradient [s]   ratio   temporary memory of the gradient [MB]")
     for n_atoms in (9, 36, 81):
-        grid = gradient_grid(SETTINGS, n_atoms)
+        curve = simulator(SETTINGS, n_atoms, waves=2)
 
-        def last(settings, grid=grid, n_atoms=n_atoms):
-            return ppiscs_estimate(settings, grid, key, tilts, n_atoms=n_atoms)[-1]
+        def last(settings, curve=curve):
+            return curve(settings)[-1]
 
         value, gradient = jax.jit(last), jax.jit(jax.value_and_grad(last))
         seconds = best_of(3, value, SETTINGS), best_of(3, gradient, SETTINGS)

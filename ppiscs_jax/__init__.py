@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from ppiscs_jax.inverse.fit import fit
     from ppiscs_jax.inverse.measured import Measured
     from ppiscs_jax.inverse.problem import Free, Problem
-    from ppiscs_jax.inverse.simulator import simulator
     from ppiscs_jax.inverse.uncertainty import laplace, nuts, prior_samples, propagate
     from ppiscs_jax.io.curves import load_curves, save_curves
     from ppiscs_jax.io.kernels import load_kernels, save_kernels
     from ppiscs_jax.io.library import Library, load_library, save_library
     from ppiscs_jax.plots.curves import plot_curves
     from ppiscs_jax.plots.fits import plot_uncertainty
+    from ppiscs_jax.simulation.gradient import simulator
 
 _MODULES = {
     "counting.count": ("count",),
@@ -51,10 +51,10 @@ _MODULES = {
     "inverse.fit": ("fit",),
     "inverse.measured": ("Measured",),
     "inverse.problem": ("Free", "Problem"),
-    "inverse.simulator": ("simulator",),
     "inverse.uncertainty": ("laplace", "nuts", "prior_samples", "propagate"),
     "plots.curves": ("plot_curves",),
     "plots.fits": ("plot_uncertainty",),
+    "simulation.gradient": ("simulator",),
 }
 """Modules of this package that are loaded when one of their names is first used."""
 

@@ -50,11 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for _, files in groupby(kernel_files(given.folder), lambda file: file.stem.split("_")[:2]):
         by_voltage: dict[float, Nodes] = {}
         for name, kernel in chain.from_iterable(load_kernels(f).items() for f in files):
-            settings = kernel.settings
-            by_voltage.setdefault(settings.voltage_kv, {})[settings.rmsd_angstrom] = kernel
+            by_voltage.setdefault(kernel.voltage_kv, {})[kernel.rmsd_angstrom] = kernel
             known.append(costs.get(name))
         for voltage, nodes in sorted(by_voltage.items()):
-            place = f"{settings.element} | {settings.zone_axis} | {voltage:g}"
+            place = f"{kernel.element} | {kernel.zone_axis} | {voltage:g}"
             noises.append(_noise_row(place, nodes, APERTURES_MRAD, WIDE_MRAD))
             narrow.append(_noise_row(place, nodes, (20.0,), NARROW_MRAD))
             left_out.append(_left_out_row(place, nodes))

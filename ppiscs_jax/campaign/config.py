@@ -21,7 +21,7 @@ from ppiscs_jax.config import Model
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, zone_axis
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.settings import LARGEST_MRAD, LARGEST_SEED, MOST_ATOMS, RANGES, Settings
-from ppiscs_jax.simulation.kernel import ScatteringKernel
+from ppiscs_jax.simulation.bins import Bins
 from ppiscs_jax.units import LEAST_RELATIVE_ERROR
 
 Numbers = Annotated[list[float], Field(min_length=1)]
@@ -169,20 +169,12 @@ class Campaign(Model):
     def _noise_problems(self) -> list[str]:
         """What kernels with these edges could not say of the noise limits."""
         apertures = [limit.convergence_mrad for limit in self.noise]
-        rings, edges = np.array(self.kept_rings_mrad), self.angle_edges_mrad
-        kernel = ScatteringKernel(
-            settings=self.settings(self.tasks()[0]),
-            ring_edges_mrad=rings,
-            angle_edges_mrad=edges,
-            batch_means=np.ones((2, len(rings) - 1, 1, len(edges) - 1)),
-            lost=np.zeros((len(rings) - 1, 1)),
-            seed=0,
-            waves=0,
-        )
-        problems = []
+        bins = Bins(np.array(self.kept_rings_mrad), self.angle_edges_mrad)
+        problems: list[str] = []
         for aperture, detector in product(apertures, self.detectors_mrad):
             try:
-                kernel.curve(aperture, *detector)
+                bins.detector_weights(aperture, *detector)
+                bins.aperture_weights(aperture)
             except InputError as error:
                 problems += error.problems
         return list(dict.fromkeys(problems))

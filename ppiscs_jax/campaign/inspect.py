@@ -70,7 +70,7 @@ def contents(path: str | Path) -> list[Contents]:
     groups: dict[tuple[str, str], list[tuple]] = {}
     for file in kernel_files(path):
         for _, metadata, kernel in each_kernel(file):
-            key = (kernel.settings.element, kernel.settings.zone_axis)
+            key = (kernel.element, kernel.zone_axis)
             groups.setdefault(key, []).append((*_facts(kernel), metadata["package_version"]))
     return [_contents(*key, facts) for key, facts in groups.items()]
 
@@ -84,10 +84,9 @@ def _facts(kernel: ScatteringKernel) -> tuple:
         # Where nothing reaches one, its noise is not known.
         with suppress(InputError), np.errstate(divide="ignore", invalid="ignore"):
             noises.append(noise(kernel, aperture, *detector))
-    s = kernel.settings
     n = len(kernel.n_atoms)
     worst = _largest(noises)
-    return s.voltage_kv, s.rmsd_angstrom, n, apertures, outer, kernel.waves, worst
+    return kernel.voltage_kv, kernel.rmsd_angstrom, n, apertures, outer, kernel.waves, worst
 
 
 def _largest(noises: Iterable[float]) -> float:

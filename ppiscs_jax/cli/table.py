@@ -37,8 +37,7 @@ def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Cur
     table = Table()
     table.add_column("atoms per\ncolumn, n", justify="right", no_wrap=True)
     for curve in (*curves, *checks):
-        s = curve.settings
-        head = f"{s.inner_mrad:g}–{s.outer_mrad:g} mrad\nPPISCS ± s.e. [Å²]"
+        head = f"{curve.detector}\nPPISCS ± s.e. [Å²]"
         head += "" if not checks else "\nsimulated" if curve.model is None else "\npredicted"
         table.add_column(head, justify="right", no_wrap=True)
     for i, n in enumerate(curves[0].n_atoms):

@@ -12,9 +12,9 @@ from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import UNITS_OF_AREA, Cost
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
-from ppiscs_jax.inverse.simulator import WAVES, simulator
 from ppiscs_jax.io.library import Library
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.gradient import WAVES, simulator
 from ppiscs_jax.surrogate.predict import outside_problems, surrogate_for
 
 REACH = 5.0

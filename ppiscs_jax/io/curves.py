@@ -40,6 +40,7 @@ FORMAT_HDF5 = "ppiscs-jax curves 2"
 """In HDF5 there is a checksum since format 2, and text is of fixed length. Format 1 is read too."""
 
 MODES = "error_modes_angstrom2"
+SENSITIVITY = "sensitivity"
 
 MOST_DETECTORS = 1000
 MOST_MODES = 1000
@@ -63,11 +64,13 @@ ARRAYS = Schema(
             LARGEST_ANGSTROM2,
             optional=True,
         ),
+        SENSITIVITY: Numbers(("detectors", "2", "angles"), "mrad, and 1", -1e3, 1e3, optional=True),
     },
-    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS, "modes": MOST_MODES},
+    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS, "modes": MOST_MODES, "angles": 10_000},
 )
 """Arrays of a file: thicknesses, collection angles, values and their errors, NaN where one sample
-does not have any; what the errors are made of, where that is known."""
+does not have any; what the errors are made of, where that is known; angles and S(θ) of detectors
+that are not ideal annuli."""
 
 UNITS = {name: array.unit for name, array in ARRAYS.arrays.items()}
 
@@ -183,6 +186,12 @@ def _pack(curves: Sequence[Curve]) -> tuple[dict[str, Any], Arrays]:
     modes = [c.error_modes for c in curves if c.error_modes is not None]
     if len(modes) == len(curves) and len({m.shape for m in modes}) == 1:
         arrays[MODES] = np.stack(modes)
+    if sensitivities := [c.sensitivity for c in curves if c.sensitivity is not None]:
+        if len(sensitivities) < len(curves) or len({s.shape for s in sensitivities}) > 1:
+            raise InputError(
+                "curves: those of one file must all have a radial sensitivity, or none"
+            )
+        arrays[SENSITIVITY] = np.stack(sensitivities)
     must_fit(ARRAYS, arrays, "curves")
     try:
         Metadata.model_validate(metadata)
@@ -217,12 +226,14 @@ def _unpack(content: dict[str, Any], arrays: Arrays) -> list[Curve]:
             batches=metadata.batches,
             model=metadata.model,
             error_modes=own_modes,
+            sensitivity=own_sensitivity,
         )
-        for (inner, outer), ppiscs, standard_error, own_modes in zip(
+        for (inner, outer), ppiscs, standard_error, own_modes, own_sensitivity in zip(
             arrays["detectors_mrad"].tolist(),
             arrays["ppiscs_angstrom2"],
             errors,
             [None] * len(errors) if modes is None else modes,
+            arrays.get(SENSITIVITY, [None] * len(errors)),
             strict=True,
         )
     ]
@@ -238,8 +249,7 @@ def _write_csv(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
         names += [f"ppiscs_angstrom2{label}", f"standard_error_angstrom2{label}"]
         columns += [value.tolist(), error.tolist()]
     header = {**metadata, "detectors_mrad": detectors, "units": UNITS}
-    if MODES in arrays:
-        header[MODES] = arrays[MODES].tolist()
+    header |= {name: arrays[name].tolist() for name in (MODES, SENSITIVITY) if name in arrays}
     with open(path, "w", encoding="utf-8", newline="") as file:
         for name, entry in header.items():
             file.write(f"# {name}: {json.dumps(entry, ensure_ascii=False)}\n")
@@ -262,8 +272,8 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], Arrays]:
     columns = np.array([[_number(entry) for entry in row] for row in entries]).T
     if columns.ndim != 2 or len(columns) != wanted:
         raise ValueError(f"{len(columns)} columns, not {wanted}")
-    modes = {MODES: _numbers(metadata[MODES])} if MODES in metadata else {}
-    return metadata, modes | {
+    optional = {n: _numbers(metadata[n]) for n in (MODES, SENSITIVITY) if n in metadata}
+    return metadata, optional | {
         "n_atoms": columns[0],
         "detectors_mrad": detectors,
         "ppiscs_angstrom2": columns[1::2],

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
@@ -32,14 +32,15 @@ from ppiscs_jax.io.hdf5 import (
 )
 from ppiscs_jax.io.schema import Numbers, Schema
 from ppiscs_jax.reading import parse_json
-from ppiscs_jax.settings import MOST_ATOMS, VECTOR_ORDER, Settings
+from ppiscs_jax.settings import MOST_ATOMS, Settings
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 
-FORMAT = "ppiscs-jax kernels 3"
+FORMAT = "ppiscs-jax kernels 4"
 """Name and version of what is written here."""
 
-READ_FORMATS = (FORMAT, "ppiscs-jax kernels 2")
-"""What is read: format 2 holds the same numbers, whole ones with their signs."""
+READ_FORMATS = (FORMAT, "ppiscs-jax kernels 3", "ppiscs-jax kernels 2")
+"""What is read: the settings of formats 2 and 3 also name an aperture and a detector, which do not
+count; format 2 keeps whole numbers with their signs."""
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -88,6 +89,9 @@ class Metadata(BaseModel):
 
 
 METADATA = tuple(Metadata.model_fields)
+
+SETTINGS = ("element", "zone_axis", "voltage_kv", "rmsd_angstrom")
+"""Settings of a kernel beside its mistilt."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -151,8 +155,8 @@ def check(name: str, metadata: dict, arrays: Arrays) -> None:
     except ValidationError as error:
         raise ValueError(first_problem(error)) from None
     try:
-        Settings(**parse_json(said.settings), mistilt_mrad=parse_json(said.mistilt_mrad))
-    except TypeError as error:
+        _settings(said.settings, said.mistilt_mrad)
+    except (TypeError, KeyError) as error:
         raise ValueError(f"settings: {error}") from None
     sizes = ARRAYS.check(arrays)
     if sizes["batches less one"] + 1 != said.batches or arrays["ring_edges_mrad"][0] != 0:
@@ -244,19 +248,26 @@ def _new_file(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _metadata(kernel: ScatteringKernel) -> dict:
-    settings = kernel.settings
-    numbers = {f: float(getattr(settings, f)) for f in VECTOR_ORDER[2:]}
-    names = {"element": settings.element, "zone_axis": settings.zone_axis}
     values = (
         version("ppiscs-jax"),
         version("jax"),
-        json.dumps({**names, **numbers}),
-        json.dumps(list(map(float, settings.mistilt_mrad))),
+        json.dumps({field: getattr(kernel, field) for field in SETTINGS}),
+        json.dumps(list(kernel.mistilt_mrad)),
         kernel.seed,
         kernel.waves,
         len(kernel.batch_means),
     )
     return dict(zip(METADATA, values, strict=True))
+
+
+def _settings(text: str, mistilt: str) -> dict[str, Any]:
+    """Settings of a kernel from JSON, judged by `Settings` with some aperture and detector."""
+    of_file = parse_json(text)
+    own = {field: of_file[field] for field in SETTINGS}
+    judged = Settings(
+        **own, convergence_mrad=20, inner_mrad=60, outer_mrad=200, mistilt_mrad=parse_json(mistilt)
+    )
+    return {field: getattr(judged, field) for field in (*SETTINGS, "mistilt_mrad")}
 
 
 def _arrays(kernel: ScatteringKernel) -> Arrays:
@@ -272,9 +283,8 @@ def _arrays(kernel: ScatteringKernel) -> Arrays:
 
 def _kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
     """The kernel whose metadata and arrays `read_kernels` gives."""
-    mistilt = json.loads(metadata["mistilt_mrad"])
     return ScatteringKernel(
-        settings=Settings(**json.loads(metadata["settings"]), mistilt_mrad=mistilt),
+        **_settings(metadata["settings"], metadata["mistilt_mrad"]),
         ring_edges_mrad=arrays["ring_edges_mrad"],
         angle_edges_mrad=arrays["angle_edges_mrad"],
         batch_means=compression.expand(arrays, arrays["angle_edges_mrad"]),

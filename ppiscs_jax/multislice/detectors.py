@@ -69,7 +69,7 @@ def smooth_annulus(
     angle_mrad: Float[Array, " n_band"],
     inner_mrad: Scalar,
     outer_mrad: Scalar,
-    edge_width_mrad: float,
+    edge_width_mrad: Scalar,
 ) -> Float[Array, " n_band"]:
     """Sensitivity of an annular detector with smooth edges, between 0 and 1.
 

@@ -77,6 +77,11 @@ def make_specimen(
     )
 
 
+def wave_key(key: PRNGKeyArray, wave: Int[Array, ""] | int) -> PRNGKeyArray:
+    """The random key of a wave from that of its batch: see `scatter_batch`."""
+    return jax.random.fold_in(jax.random.fold_in(key, 1), wave)
+
+
 def crystal_slice(
     grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, index: Int[Array, ""]
 ) -> Complex[Array, "nx ny"]:
@@ -193,11 +198,10 @@ def scatter_batch(
         grid: the supercell.
         specimen: what the waves meet on it.
         key: the batch's random key. Layer l of repeat i in the stock is drawn from i · layers + l
-            folded into fold_in(key, 0); wave w selects with fold_in(fold_in(key, 1), w).
-            Without a stock, repeat i of wave w folds i · layers + l into
-            fold_in(fold_in(key, 1), w). Nothing depends on the pixels of the grid or on how
-            layers are grouped into slices: with one key, the waves of two grids of one
-            supercell meet the same displaced atoms.
+            folded into fold_in(key, 0); wave w selects with its `wave_key`. Without a stock,
+            repeat i of wave w folds i · layers + l into its `wave_key`. Nothing depends on the
+            pixels of the grid or on how layers are grouped into slices: with one key, the waves of
+            two grids of one supercell meet the same displaced atoms.
         tilts_mrad: tilts of the waves [mrad].
         edges_mrad: edges of the collection-angle bins [mrad].
         axis_mrad: direction of the optical axis, as in `transmit`.
@@ -217,15 +221,15 @@ def scatter_batch(
 
     def one(wave: Any) -> Any:
         index, tilt_mrad = wave
-        wave_key = jax.random.fold_in(jax.random.fold_in(key, 1), index)
+        own_key = wave_key(key, index)
         if n_planes:
-            repeats = jax.random.permutation(wave_key, n_planes)[:n_atoms]
+            repeats = jax.random.permutation(own_key, n_planes)[:n_atoms]
         else:
             repeats = jnp.arange(n_atoms)
 
         def plane_at(repeat: Any, number: Any) -> Any:
             index = repeat * n_slices + number
-            return stock[index] if n_planes else crystal_slice(grid, specimen, wave_key, index)
+            return stock[index] if n_planes else crystal_slice(grid, specimen, own_key, index)
 
         return transmit(grid, specimen, tilt_mrad, plane_at, repeats, edges_mrad, axis_mrad)
 

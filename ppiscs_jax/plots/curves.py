@@ -105,9 +105,14 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> None:
 
 def _draw(curve: Curve, above: Axes, colour: str, style: str) -> None:
     n, value, error = curve.n_atoms, curve.ppiscs, curve.standard_error
-    label = f"{float(curve.settings.inner_mrad):g}–{float(curve.settings.outer_mrad):g} mrad"
     above.plot(
-        n, value, color=colour, linestyle=style, linewidth=1.6, marker=_marker(curve), label=label
+        n,
+        value,
+        color=colour,
+        linestyle=style,
+        linewidth=1.6,
+        marker=_marker(curve),
+        label=curve.detector,
     )
     above.fill_between(
         n, value - BAND * error, value + BAND * error, color=colour, alpha=0.3, linewidth=0

@@ -169,7 +169,11 @@ def _grow_in_threads(
 def kernel_of(plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:
     """The kernel with given batch means, shape (batches, rings, n, bins and lost)."""
     return ScatteringKernel(
-        settings=plan.settings,
+        element=plan.settings.element,
+        zone_axis=plan.settings.zone_axis,
+        voltage_kv=float(plan.settings.voltage_kv),
+        rmsd_angstrom=float(plan.settings.rmsd_angstrom),
+        mistilt_mrad=plan.settings.mistilt_mrad,
         ring_edges_mrad=plan.rings_mrad,
         angle_edges_mrad=plan.angle_edges_mrad,
         batch_means=means[..., :-1],

@@ -14,7 +14,7 @@ from ppiscs_jax.settings import Settings
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("n_atoms", "ppiscs", "standard_error", "settings", "error_modes"),
+    data_fields=("n_atoms", "ppiscs", "standard_error", "settings", "error_modes", "sensitivity"),
     meta_fields=("seed", "waves", "batches", "model"),
 )
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,8 @@ class Curve:
             errors at different thicknesses, which are strongly correlated, is the sum of the
             modes' outer products. One mode a batch: its deviation from the mean, over
             √(batches (batches − 1)). None where that is not known.
+        sensitivity: radial sensitivity S(θ) of a detector that is not an ideal annulus, shape
+            (2, angles): angles [mrad] and S. None for ideal annuli.
     """
 
     n_atoms: np.ndarray
@@ -45,6 +47,7 @@ class Curve:
     batches: int
     model: str | None = None
     error_modes: np.ndarray | None = None
+    sensitivity: np.ndarray | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.ppiscs, dtype=dtype, copy=copy)
@@ -81,6 +84,13 @@ class Curve:
     def degrees_of_freedom(self) -> float:
         """With which `error_modes` estimate the covariance: infinite for predictions."""
         return self.batches - 1.0 if self.model is None else np.inf
+
+    @property
+    def detector(self) -> str:
+        """The detector's collection angles, or that it has a sensitivity, for captions."""
+        if self.sensitivity is not None:
+            return "detector with S(θ)"
+        return f"{float(self.settings.inner_mrad):g}–{float(self.settings.outer_mrad):g} mrad"
 
     @property
     def made_by(self) -> str:

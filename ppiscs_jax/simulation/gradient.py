@@ -1,102 +1,125 @@
 """PPISCS as a differentiable function of the experiment, on fixed random numbers.
 
-The tilt average of `simulate` over a few waves, seen by a detector with smooth edges and written
-so that JAX can differentiate: with respect to voltage, convergence and collection angles, rmsd
-and mistilt. Its waves are drawn from a key of its own.
+The first waves of a plan, whose tilts and displaced atoms are those of `Plan.grow`, seen by a
+detector with smooth edges, because a hard edge has no gradient. JAX differentiates with respect to
+voltage, convergence and collection angles, rmsd and mistilt.
 """
 
+import dataclasses
 import math
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.illumination import (
-    plane_wave,
-    sample_tilts,
-    split_tilt,
-)
-from ppiscs_jax.multislice.potential import displace, transmission
+from ppiscs_jax.multislice.illumination import plane_wave, split_tilt
 from ppiscs_jax.multislice.propagation import propagator
-from ppiscs_jax.multislice.wave import make_specimen, propagate
-from ppiscs_jax.settings import Settings
+from ppiscs_jax.multislice.wave import crystal_slice, make_specimen, propagate, wave_key
+from ppiscs_jax.settings import LARGEST_SEED, MOST_ATOMS, VECTOR_ORDER, Settings
 from ppiscs_jax.simulation.grids import simulation_grid
-from ppiscs_jax.simulation.plan import tilt_azimuths_deg
+from ppiscs_jax.simulation.plan import Plan, round_key
+
+WAVES = 64
 
 
-def gradient_grid(settings: Settings, n_atoms: int) -> CrystalGrid:
-    """A grid on which curves near concrete `settings` are converged, for `ppiscs_estimate`."""
-    outer = float(settings.outer_mrad) + float(np.hypot(*settings.mistilt_mrad))
-    return simulation_grid(settings, outer, n_atoms, float(settings.convergence_mrad))
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FixedWaves:
+    """Some waves of a plan, always the same ones, for any settings; a pytree, as surrogates are.
 
-
-def unit_tilts(settings: Settings, n_waves: int, seed: int) -> Float[np.ndarray, "waves 2"]:
-    """Quasi-random points of the unit disk; α times them are tilts.
-
-    Only of the irreducible wedge of the zone axis, unless the crystal is mistilted.
-    """
-    return sample_tilts(tilt_azimuths_deg(settings), np.array([0.0, 1.0]), (seed,), 0, n_waves)[0]
-
-
-@partial(jax.jit, static_argnames=("grid", "n_atoms", "edge_width_mrad"))
-def ppiscs_estimate(
-    settings: Settings,
-    grid: CrystalGrid,
-    key: PRNGKeyArray,
-    tilts: Float[Array, "waves 2"],
-    *,
-    n_atoms: int,
-    edge_width_mrad: float = 1.0,
-) -> Float[Array, " n_atoms"]:
-    """PPISCS [Å²] against thickness, averaged over a few waves; jit, vmap and grad apply.
-
-    An unbiased estimate for a detector with logistic edges (`smooth_annulus`): the same
-    `key` and `tilts` give the same displacements and directions for any settings, so
-    differences and gradients are free of most of the noise. Take many waves, or average over
-    keys, for the noise that is left. Reverse-mode memory grows with the square root of the
-    number of atomic planes: blocks of planes are recomputed on the way back.
-
-    Args:
-        settings: the experiment; its numbers may be traced.
-        grid: the supercell, from `gradient_grid`; fixed under differentiation.
-        key: random key of the displacements.
-        tilts: points of the unit disk, from `unit_tilts`.
+    Attributes:
+        keys: of the displacements that each wave meets.
+        directions: points of the unit disk; α times them are tilts.
+        mistilt_mrad: direction of the optical axis [mrad], where the settings do not say.
+        edge_width_mrad: width of the detector's logistic edges [mrad] (`smooth_annulus`).
+        element, zone_axis: of the crystal.
+        grid: on which it is simulated.
         n_atoms: largest thickness [atoms per column].
-        edge_width_mrad: width of the detector's edges [mrad].
     """
+
+    keys: PRNGKeyArray
+    directions: Float[Array, "waves 2"]
+    mistilt_mrad: tuple[float, float]
+    edge_width_mrad: float
+    element: str = dataclasses.field(metadata={"static": True})
+    zone_axis: str = dataclasses.field(metadata={"static": True})
+    grid: CrystalGrid = dataclasses.field(metadata={"static": True})
+    n_atoms: int = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, plan: Plan, waves: int, edge_width_mrad: float = 1.0) -> Self:
+        """The first waves of a plan's batch 0, each with displaced planes of its own."""
+        settings = plan.settings
+        numbers = range(-(-waves // plan.waves_per_round))
+        tilts = plan.tilts(0, numbers)[0] - np.asarray(settings.mistilt_mrad, np.float32)
+        key = jax.random.key(plan.seed)
+        keys = [
+            wave_key(round_key(key, 0, number), wave)
+            for number in numbers
+            for wave in range(plan.waves_per_round)
+        ]
+        return cls(
+            keys=jnp.stack(keys[:waves]),
+            directions=jnp.asarray(tilts.reshape(-1, 2)[:waves] / plan.rings_mrad[-1], jnp.float32),
+            mistilt_mrad=settings.mistilt_mrad,
+            edge_width_mrad=edge_width_mrad,
+            element=settings.element,
+            zone_axis=settings.zone_axis,
+            grid=plan.grid,
+            n_atoms=plan.n_atoms,
+        )
+
+    def curve(self, x: Settings | Float[Array, " 9"]) -> Float[Array, " n"]:
+        """PPISCS [Å²] at 1, 2, … atoms; jit, vmap and grad apply.
+
+        Reverse-mode memory grows with the square root of the number of atomic planes: blocks of
+        planes are recomputed on the way back.
+
+        Args:
+            x: settings, or the nine numbers of `Settings.to_vector`, of which element and zone
+                axis do not count. They should be near the settings of the plan.
+        """
+        if not isinstance(x, Settings):
+            numbers: dict[str, Any] = dict(zip(VECTOR_ORDER[2:], x[2:], strict=True))
+            x = Settings(self.element, self.zone_axis, **numbers, mistilt_mrad=self.mistilt_mrad)
+        return _average(self, x)
+
+
+@jax.jit
+def _average(waves: FixedWaves, settings: Settings) -> Float[Array, " n"]:
+    """PPISCS [Å²] against thickness, averaged over the waves."""
+    grid, n_atoms = waves.grid, waves.n_atoms
     specimen = make_specimen(settings, grid)
-    lattice, wavelength = specimen.unit_angstrom, specimen.wavelength_angstrom
-    sites = jnp.asarray(grid.sites)
-    n_layers = len(grid.sites)
+    unit, wavelength = specimen.unit_angstrom, specimen.wavelength_angstrom
     block = max(1, math.isqrt(n_atoms))
     n_blocks = -(-n_atoms // block)
     axis = jnp.asarray(settings.mistilt_mrad)
 
     def one_wave(wave: Any) -> Any:
-        index, direction = wave
-        wave_key = jax.random.fold_in(key, index)
-        tilt = split_tilt(grid, axis + settings.convergence_mrad * direction, lattice, wavelength)
-        free_space = propagator(grid, tilt.residual, lattice, wavelength, specimen.slice_angstrom)
-        angle = collection_angle_mrad(grid, tilt.residual, lattice, wavelength, axis)
-        detector = smooth_annulus(angle, settings.inner_mrad, settings.outer_mrad, edge_width_mrad)
-
-        def plane_at(repeat: Any, layer: Any) -> Any:
-            plane_key = jax.random.fold_in(wave_key, repeat * n_layers + layer)
-            positions = displace(plane_key, sites[layer], specimen.rmsd)
-            return transmission(grid, specimen.atom, positions)
+        key, direction = wave
+        tilt = split_tilt(grid, axis + settings.convergence_mrad * direction, unit, wavelength)
+        free_space = propagator(grid, tilt.residual, unit, wavelength, specimen.slice_angstrom)
+        angle = collection_angle_mrad(grid, tilt.residual, unit, wavelength, axis)
+        detector = smooth_annulus(
+            angle, settings.inner_mrad, settings.outer_mrad, waves.edge_width_mrad
+        )
 
         @jax.checkpoint
         def add_block(psi: Any, repeats: Any) -> Any:
             return propagate(
                 psi,
                 free_space,
-                n_layers,
-                plane_at,
+                grid.slices_per_atom,
+                lambda repeat, number: crystal_slice(
+                    grid, specimen, key, repeat * grid.slices_per_atom + number
+                ),
                 repeats,
                 lambda spectrum: jnp.sum(detector * intensity(grid, spectrum)),
             )
@@ -104,5 +127,41 @@ def ppiscs_estimate(
         repeats = jnp.arange(n_blocks * block).reshape(n_blocks, block)
         return jax.lax.scan(add_block, plane_wave(grid, tilt.order), repeats)[1].ravel()[:n_atoms]
 
-    fractions = jax.lax.map(one_wave, (jnp.arange(len(tilts)), jnp.asarray(tilts)))
+    fractions = jax.lax.map(one_wave, (waves.keys, waves.directions))
     return settings.column_area_angstrom2 * fractions.mean(axis=0)
+
+
+def simulator(
+    settings: Settings, n_atoms: int, *, waves: int = WAVES, seed: int = 0
+) -> Callable[[Settings | Float[Array, " 9"]], Float[Array, " n"]]:
+    """PPISCS [Å²] at 1 … n_atoms atoms by multislice, near some settings, as a smooth function.
+
+    The average over few waves, always the same ones, for gradients, and for fits of specimens and
+    settings that no surrogate knows. The detector's edges are logistic, 1 mrad wide. What the
+    average errs by, because its waves are few, is not in a fit's standard errors: compare seeds.
+
+    Args:
+        settings: for which the grid is chosen; use the function near them.
+        n_atoms: largest thickness [atoms per column].
+        waves: plane waves averaged over.
+        seed: of their tilts and displacements, which are the first that `simulate` draws.
+
+    Returns:
+        A function of `Settings`, or of their nine numbers, to which jit, vmap and grad apply;
+        element and zone axis stay as given.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    problems = [
+        range_problem("n_atoms", n_atoms, 1, MOST_ATOMS, "atoms", whole=True),
+        range_problem("waves", waves, 1, 10**6, "", whole=True),
+        range_problem("seed", seed, 0, LARGEST_SEED, "", whole=True),
+    ]
+    if any(problems):
+        raise InputError(p for p in problems if p)
+    outer = float(settings.outer_mrad) + float(np.hypot(*settings.mistilt_mrad))
+    aperture = float(settings.convergence_mrad)
+    grid = simulation_grid(settings, outer, n_atoms, aperture)
+    rings, edges = np.array([0.0, aperture]), np.array([0.0, outer])
+    return FixedWaves.of(Plan.of(settings, grid, rings, edges, n_atoms, seed), waves).curve

@@ -5,6 +5,7 @@ the column area times the mean, over the tilts inside the aperture, of the fract
 tilted plane wave scatters into the detector. Aberrations drop out.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -219,4 +220,5 @@ def simulate(
         workers=workers,
         progress=progress,
     )
-    return kernel.curve()
+    curve = kernel.curve(None, float(settings.inner_mrad), float(settings.outer_mrad))
+    return dataclasses.replace(curve, settings=settings)

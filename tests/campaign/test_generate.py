@@ -44,9 +44,8 @@ def test_a_finished_campaign(finished):
         ((name, kernel),) = load_kernels(finished / f"{task.name}.h5").items()
         assert name == task.name
         assert kernel.seed == task.seed
-        s = kernel.settings
-        assert (s.element, s.zone_axis) == (task.element, task.zone_axis)
-        assert (s.voltage_kv, s.rmsd_angstrom) == (task.voltage_kv, task.rmsd_angstrom)
+        for field in ("element", "zone_axis", "voltage_kv", "rmsd_angstrom"):
+            assert getattr(kernel, field) == getattr(task, field)
     assert read_campaign(finished) == CAMPAIGN
     assert hidden(finished) == set()
 

@@ -51,7 +51,11 @@ def made_up_kernel(rmsd_angstrom: float = 0.085) -> ScatteringKernel:
     fall = np.diff(1 - np.exp(-angles / 60))
     means = np.arange(1, 4)[:, None] / 4 * fall * random.normal(1, 0.02, (4, 2, 3, 6))
     return ScatteringKernel(
-        settings=Settings("Au", "110", 300.0, 20.0, 45.0, 160.0, rmsd_angstrom),
+        element="Au",
+        zone_axis="110",
+        voltage_kv=300.0,
+        rmsd_angstrom=rmsd_angstrom,
+        mistilt_mrad=(0.0, 0.0),
         ring_edges_mrad=np.array([0.0, 10, 20]),
         angle_edges_mrad=angles,
         batch_means=means,

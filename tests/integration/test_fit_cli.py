@@ -226,7 +226,7 @@ rmsd_angstrom = [0.07, 0.11]
 @pytest.mark.slow
 def test_fit_through_the_simulator(tmp_path, capsys):
     """The curve of rmsd 0.085 Å on the fit's own waves, with noise of 0.5 %: truth within 4 σ."""
-    from ppiscs_jax.inverse.simulator import simulator
+    from ppiscs_jax.simulation.gradient import simulator
 
     truth = Settings("Au", "110", 300.0, 20.0, 60.0, 150.0, 0.085)
     exact = np.asarray(simulator(truth, 8, waves=4)(truth.to_vector().astype("f4")), float)

@@ -382,7 +382,7 @@ def test_simulator_recovers_rmsd():
 
     Single precision: in double the same key would draw other displacements.
     """
-    from ppiscs_jax.inverse.simulator import simulator
+    from ppiscs_jax.simulation.gradient import simulator
 
     settings = Settings("Au", "110", 300.0, 20.0, 60.0, 150.0, 0.085)
     forward, true = simulator(settings, 8, waves=4), settings.to_vector()

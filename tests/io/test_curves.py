@@ -235,3 +235,17 @@ def test_error_modes_that_do_not_belong(tmp_path):
     save_curves(path, [dataclasses.replace(first, error_modes=2 * first.error_modes)])
     with pytest.raises(InputError, match="do not add up to the standard errors"):
         load_curves(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_radial_sensitivities_survive(tmp_path, suffix):
+    """A curve of a detector that is no ideal annulus says which one it was."""
+    first, second = made_up_curves()
+    sensitivity = np.array([[0.0, 60.5, 250.0], [0.0, 0.95, 1.0]])
+    curves = [dataclasses.replace(c, sensitivity=sensitivity) for c in (first, second)]
+    path = tmp_path / f"curves{suffix}"
+    save_curves(path, curves)
+    for curve in load_curves(path):
+        np.testing.assert_array_equal(curve.sensitivity, sensitivity)
+    with pytest.raises(InputError, match="radial sensitivity, or none"):
+        save_curves(path, [first, curves[1]])

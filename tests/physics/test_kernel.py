@@ -1,12 +1,14 @@
 """A kernel serves every aperture, detector and sensitivity, with its errors."""
 
+import dataclasses
 import warnings
 
 import numpy as np
 import pytest
 
 from ppiscs_jax import InputError, Settings, scattering_kernel, simulate
-from ppiscs_jax.simulation.kernel import ScatteringKernel, cumulative_weights
+from ppiscs_jax.simulation.bins import cumulative_weights
+from ppiscs_jax.simulation.kernel import ScatteringKernel
 
 SETTINGS = Settings("Cu", "100", 100.0, 25.0, 60.0, 150.0, 0.1)
 
@@ -44,6 +46,9 @@ def test_sensitivity(kernel):
     box = kernel.sensitivity_curve(lambda theta: ((theta > 60) & (theta < 150)).astype(float))
     np.testing.assert_allclose(box.ppiscs, detector.ppiscs, rtol=1e-12)
     np.testing.assert_allclose(box.standard_error, detector.standard_error, rtol=1e-9)
+    angles, values = box.sensitivity
+    np.testing.assert_array_equal(values, (angles > 60) & (angles < 150))
+    assert (box.settings.inner_mrad, box.settings.outer_mrad) == (0, 250)
     half = kernel.sensitivity_curve(lambda theta: 0.5 * np.ones_like(theta))
     np.testing.assert_allclose(half.ppiscs, 0.5 * kernel.curve(None, 0, 250).ppiscs, rtol=1e-12)
 
@@ -59,7 +64,7 @@ def test_any_aperture_is_its_own_simulation(kernel, convergence):
     alone = simulate(
         Settings("Cu", "100", 100.0, convergence, 60.0, 150.0, 0.1), 0.01, seed=7, n_atoms=6
     )
-    curve = kernel.curve(convergence)
+    curve = kernel.curve(convergence, 60, 150)
     assert curve.settings.convergence_mrad == convergence
     combined = np.hypot(curve.standard_error, alone.standard_error)
     assert np.all(np.abs(curve.ppiscs - alone.ppiscs) < 4 * combined + 0.003 * alone.ppiscs)
@@ -74,7 +79,7 @@ def test_bright_field_is_served():
 
 def test_what_a_kernel_cannot_serve(kernel):
     with pytest.raises(InputError, match=r"convergence_mrad = 30 .*must be 10 to 25"):
-        kernel.curve(30.0)
+        kernel.curve(30.0, 60, 150)
     with pytest.raises(InputError, match=r"outer_mrad = 260"):
         kernel.curve(None, 60, 260)
 
@@ -155,9 +160,19 @@ def imagined():
     """Kernel of the imagined crystal: one ring, which is the aperture, and bins of 1 mrad."""
     edges = np.arange(251.0)
     means = np.tile(-np.diff(beyond(edges)), (16, 1, 1, 1))
-    settings = Settings("Cu", "100", 100.0, APERTURE_MRAD, 60.0, 150.0, 0.1)
-    rings = np.array([0.0, APERTURE_MRAD])
-    return ScatteringKernel(settings, rings, edges, means, np.zeros((1, 1)), 0, 128)
+    return ScatteringKernel(
+        element="Cu",
+        zone_axis="100",
+        voltage_kv=100.0,
+        rmsd_angstrom=0.1,
+        mistilt_mrad=(0.0, 0.0),
+        ring_edges_mrad=np.array([0.0, APERTURE_MRAD]),
+        angle_edges_mrad=edges,
+        batch_means=means,
+        lost=np.zeros((1, 1)),
+        seed=0,
+        waves=128,
+    )
 
 
 @pytest.mark.parametrize("inner", [18.4, 19.5, 20.0, 20.25, 20.5, 20.9, 21.5, 23.3])
@@ -167,13 +182,13 @@ def test_beside_the_edge_of_the_aperture(imagined, inner):
     The cubic of a 1 / θ⁴ tail errs by less than 9/16 · h⁴ · f⁗ / 24 = 1e-4 of f with h = 1 mrad
     at θ = 20 mrad; and three times as much in the outermost of its intervals.
     """
-    area = imagined.settings.column_area_angstrom2
+    area = SETTINGS.column_area_angstrom2
     curve = imagined.curve(None, inner, 200)
     assert curve.ppiscs[0] == pytest.approx(area * (beyond(inner) - beyond(200)), rel=3e-4)
 
 
 def test_a_ring_beside_the_aperture_is_positive(imagined):
-    ring = imagined.curve(None, 20.5, 21).ppiscs[0] / imagined.settings.column_area_angstrom2
+    ring = imagined.curve(None, 20.5, 21).ppiscs[0] / SETTINGS.column_area_angstrom2
     assert ring == pytest.approx(beyond(20.5) - beyond(21), rel=0.02)
 
 
@@ -192,7 +207,7 @@ def test_a_sensitivity_that_begins_beside_the_aperture(imagined, begin):
     middle = (theta[:-1] + theta[1:]) / 2
     expected = np.sum(sensitivity(middle) * -np.diff(beyond(theta)))
     curve = imagined.sensitivity_curve(sensitivity)
-    area = imagined.settings.column_area_angstrom2
+    area = SETTINGS.column_area_angstrom2
     assert curve.ppiscs[0] == pytest.approx(area * expected, rel=1e-3)
 
 
@@ -200,9 +215,7 @@ def test_what_the_kernel_does_not_resolve_beside_the_aperture(imagined):
     """An aperture inside a bin, and sensitivities that vary in wide bins."""
     edges = np.array([0.0, 19.2, 20.8, 40.0, 60.0, 200.0])
     means = np.tile(-np.diff(beyond(edges)), (16, 1, 1, 1))
-    wide = ScatteringKernel(
-        imagined.settings, imagined.ring_edges_mrad, edges, means, np.zeros((1, 1)), 0, 128
-    )
+    wide = dataclasses.replace(imagined, angle_edges_mrad=edges, batch_means=means)
     with pytest.raises(InputError, match="as does the edge of the aperture at 20 mrad"):
         wide.curve(None, 20.5, 200)
     with pytest.raises(InputError, match=r"varies at θ = 50 mrad.*more than 2 mrad apart"):

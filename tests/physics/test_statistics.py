@@ -32,7 +32,10 @@ def test_intervals_cover():
             relative_error=1.0,
             seed=seed,
         )
-        curves = [kernel.curve(), kernel.curve(None, 30, 60)]
+        curves = [
+            kernel.curve(None, COPPER.inner_mrad, COPPER.outer_mrad),
+            kernel.curve(None, 30, 60),
+        ]
         values.append(np.concatenate([c.ppiscs for c in curves]))
         errors.append(np.concatenate([c.standard_error for c in curves]))
     deviation = np.abs(np.array(values) - np.mean(values, axis=0)) / np.array(errors)

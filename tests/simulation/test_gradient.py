@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import Settings
-from ppiscs_jax.simulation.gradient import gradient_grid, ppiscs_estimate, unit_tilts
+from ppiscs_jax.simulation.gradient import FixedWaves, simulator
+from ppiscs_jax.simulation.grids import simulation_grid
+from ppiscs_jax.simulation.plan import Plan
 
 SETTINGS = Settings("Au", "110", 200.0, 20.0, 60.0, 200.0, 0.085)
 PARAMETERS = (
@@ -30,10 +32,8 @@ def curve(values, n_atoms, settings=SETTINGS):
         **{f: values[i] for i, f in enumerate(PARAMETERS[:5])},
         mistilt_mrad=values[5:],
     )
-    grid = gradient_grid(settings, n_atoms)
     mistilted = dataclasses.replace(settings, mistilt_mrad=(1.3, -2.0))
-    tilts = jnp.asarray(unit_tilts(mistilted, 2, seed=0))
-    return ppiscs_estimate(changed, grid, jax.random.key(0), tilts, n_atoms=n_atoms)
+    return simulator(mistilted, n_atoms, waves=2)(changed)
 
 
 def numbers(settings=SETTINGS, mistilt=(1.3, -2.0)):
@@ -99,36 +99,13 @@ def test_memory_grows_like_the_square_root():
 
 @pytest.mark.slow
 def test_smooth_edges_tend_to_the_hard_detector():
-    """Narrower edges tend to the hard-edged estimate of the same waves, linearly or faster."""
-    from ppiscs_jax.multislice.potential import displace, transmission
-    from ppiscs_jax.multislice.wave import make_specimen, transmit
-
-    grid = gradient_grid(SETTINGS, 2)
-    tilts = unit_tilts(SETTINGS, 1, seed=0)
-    specimen = make_specimen(SETTINGS, grid)
-    wave_key = jax.random.fold_in(jax.random.key(0), 0)
-    planes = jnp.array(
-        [
-            transmission(
-                grid,
-                specimen.atom,
-                displace(
-                    jax.random.fold_in(wave_key, i), jnp.asarray(grid.sites[i % 2]), specimen.rmsd
-                ),
-            )
-            for i in range(4)
-        ]
-    )
-    hard = transmit(
-        grid,
-        specimen,
-        jnp.asarray(20.0 * tilts[0], jnp.float32),
-        lambda repeat, layer: planes[2 * repeat + layer],
-        jnp.arange(2),
-        jnp.array([60.0, 200.0]),
-    )[:, 0]
-    area = SETTINGS.zone_axis_data.column_area * SETTINGS.element_data.lattice_angstrom**2
-    smooth = ppiscs_estimate(
-        SETTINGS, grid, jax.random.key(0), jnp.asarray(tilts), n_atoms=2, edge_width_mrad=0.01
-    )
-    np.testing.assert_allclose(smooth, area * hard, rtol=2e-3)
+    """Narrow edges give what the same waves of the plan scatter into a hard-edged detector."""
+    grid = simulation_grid(SETTINGS, 200.0, 2, 20.0)
+    edges = np.array([0.0, 60.0, 200.0])
+    plan = Plan.of(SETTINGS, grid, np.array([0.0, 20.0]), edges, 2, seed=3)
+    # Every wave makes its own planes, as where they are differentiated.
+    plan = dataclasses.replace(plan, n_planes=0)
+    hard = plan.grow(0, 0)[0, :, 1] / plan.waves_per_round
+    waves = FixedWaves.of(plan, plan.waves_per_round, edge_width_mrad=0.01)
+    expected = SETTINGS.column_area_angstrom2 * hard
+    np.testing.assert_allclose(waves.curve(SETTINGS), expected, rtol=2e-3)

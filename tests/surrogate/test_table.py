@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppiscs_jax import InputError, Settings
+from ppiscs_jax import InputError
 from ppiscs_jax.io.kernels import save_kernels
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.surrogate.sample import DETECTORS, sample, split_cells
@@ -35,7 +35,11 @@ def made_up(element, zone, voltage, rmsd, n_atoms):
             means[:, r, n] = curve - curve[-1]
     means *= 1 + 1e-5 * np.arange(-1.5, 2)[:, None, None, None]
     return ScatteringKernel(
-        settings=Settings(element, zone, voltage, 20.0, 60.0, 200.0, rmsd),
+        element=element,
+        zone_axis=zone,
+        voltage_kv=voltage,
+        rmsd_angstrom=rmsd,
+        mistilt_mrad=(0.0, 0.0),
         ring_edges_mrad=RINGS,
         angle_edges_mrad=ANGLES,
         batch_means=means[..., :-1] - means[..., 1:],

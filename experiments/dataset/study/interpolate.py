@@ -60,8 +60,8 @@ def table_of(kernel: ScatteringKernel) -> table.KernelTable:
         atomic_numbers=codes,
         zone_codes=codes,
         thickest=codes + batches.shape[2],
-        voltages_kv=jnp.array([float(kernel.settings.voltage_kv)]),
-        rmsd_angstrom=jnp.array([float(kernel.settings.rmsd_angstrom)]),
+        voltages_kv=jnp.array([kernel.voltage_kv]),
+        rmsd_angstrom=jnp.array([kernel.rmsd_angstrom]),
         ring_edges_mrad=jnp.array(rings),
         angles_mrad=jnp.array(edges),
     )

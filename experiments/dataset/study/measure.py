@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ppiscs_jax.simulation.kernel import ScatteringKernel, cumulative_weights
+from ppiscs_jax.simulation.bins import cumulative_weights
+from ppiscs_jax.simulation.kernel import ScatteringKernel
 
 
 def fractions(

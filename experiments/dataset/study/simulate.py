@@ -8,6 +8,7 @@ from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.campaign.task import task_grid
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.batches import kernel_of
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.simulation.plan import Plan
 
@@ -51,12 +52,4 @@ def simulate(
         [sum(plan.grow(batch, r) for r in range(rounds)) for batch in range(config.batches)]
     )
     means = sums / (rounds * plan.waves_per_round / (len(rings) - 1))
-    return ScatteringKernel(
-        settings=settings,
-        ring_edges_mrad=rings,
-        angle_edges_mrad=edges,
-        batch_means=means[..., :-1],
-        lost=means[..., -1].mean(axis=0),
-        seed=plan.seed,
-        waves=rounds * config.batches * plan.waves_per_round,
-    )
+    return kernel_of(plan, means, rounds * config.batches * plan.waves_per_round)
