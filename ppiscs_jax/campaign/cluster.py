@@ -1,7 +1,6 @@
 """Where the tasks of a campaign run: here, in processes of this machine, or on a cluster."""
 
 import shutil
-import tomllib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from pydantic import PositiveInt
 
+from ppiscs_jax.config import Model, load_config
 from ppiscs_jax.errors import InputError, MissingExtraError
 
 Work = Callable[[Any], Any]
@@ -31,6 +32,18 @@ RETRIES = 3
 """How often a task is given to another worker after its own has died."""
 
 
+class SlurmConfig(Model):
+    """Jobs of a SLURM cluster.
+
+    Attributes:
+        jobs: how many are submitted.
+        cluster: keyword arguments of dask_jobqueue.SLURMCluster.
+    """
+
+    jobs: PositiveInt
+    cluster: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Resources:
     """What to compute on; at most one of the last two.
@@ -40,8 +53,7 @@ class Resources:
             THREADS_PER_GPU threads.
         scheduler: address of a running dask scheduler, such as tcp://host:8786. On machines
             with GPUs it should have one worker process, of one thread, for each GPU.
-        slurm: TOML file: `jobs`, how many, and a table `cluster` of keyword arguments of
-            dask_jobqueue.SLURMCluster.
+        slurm: TOML file of a `SlurmConfig`.
     """
 
     workers: int = 1
@@ -61,7 +73,7 @@ class Resources:
             )
         if self.slurm is not None:
             try:
-                _slurm_config(self.slurm)
+                load_config(self.slurm, SlurmConfig)
             except InputError as error:
                 found += error.problems
         return found
@@ -157,23 +169,8 @@ def _client(resources: Resources) -> Iterator[Any]:
             yield client
 
 
-def _slurm_config(path: Path) -> dict[str, Any]:
-    try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"slurm {path}: {error}") from error
-    jobs = config.get("jobs")
-    whole = set(config) == {"jobs", "cluster"} and isinstance(config["cluster"], dict)
-    if not whole or type(jobs) is not int or jobs < 1:
-        raise InputError(
-            f"slurm {path}: must hold `jobs`, a number above 0, and a table `cluster` of "
-            "arguments of dask_jobqueue.SLURMCluster"
-        )
-    return config
-
-
 def _slurm_cluster(path: Path) -> Any:
-    config = _slurm_config(path)
+    config = load_config(path, SlurmConfig)
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
@@ -183,8 +180,8 @@ def _slurm_cluster(path: Path) -> Any:
     if not shutil.which("sbatch"):
         raise InputError("slurm: there is no command sbatch on this machine")
     try:
-        cluster = SLURMCluster(**config["cluster"])
+        cluster = SLURMCluster(**config.cluster)
     except (TypeError, ValueError) as error:
         raise InputError(f"slurm {path}: {error}") from error
-    cluster.scale(jobs=config["jobs"])
+    cluster.scale(jobs=config.jobs)
     return cluster
