@@ -21,11 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ppiscs_jax.cli.output import lasting_streams, new_console
-from ppiscs_jax.config import AnyModel, Model, load_config
+from ppiscs_jax.config import AnyModel, load_config
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
 from ppiscs_jax.plots import curves
-from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate, load_surrogate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,22 +33,6 @@ PACKAGES = ("ppiscs-jax", "jax", "jaxlib", "numpy", "scipy")
 
 Annulus = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 """Inner and outer angle of a detector [mrad]."""
-
-
-class Illuminated(Model):
-    """A specimen and its illumination, in the fields of `Settings`."""
-
-    element: str
-    zone_axis: str
-    voltage_kv: float
-    convergence_mrad: float
-    rmsd_angstrom: float
-
-    def settings(self, detector_mrad: Annulus, **aberrations: Any) -> Settings:
-        """The package's settings; raises InputError for values out of range."""
-        fields: dict[str, Any] = self.model_dump(include=set(Illuminated.model_fields))
-        inner, outer = detector_mrad
-        return Settings(**fields, inner_mrad=inner, outer_mrad=outer, **aberrations)
 
 
 def provenance(*further_packages: str, surrogates: Iterable[str] = ()) -> dict[str, Any]:

@@ -18,6 +18,7 @@ LAYERS = (
     ("constants", "types", "units", "errors", "files", "reading", "config", "progress"),
     ("crystal",),
     ("settings",),
+    ("settings_config",),
     ("multislice",),
     ("simulation",),
     ("io",),

@@ -6,9 +6,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from experiments.common import (
     Annulus,
-    Illuminated,
 )
 from ppiscs_jax.config import Model
+from ppiscs_jax.settings_config import Illuminated
 
 
 class Scanning(Model):

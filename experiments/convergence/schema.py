@@ -6,9 +6,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from experiments.common import (
     Annulus,
-    Illuminated,
 )
 from ppiscs_jax.config import Model
+from ppiscs_jax.settings_config import Illuminated
 
 BandLimits = Annotated[list[PositiveFloat], Field(min_length=1)]
 

@@ -13,13 +13,14 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from experiments.common import Annulus, Illuminated, main, provenance, save_json, show_rows
+from experiments.common import Annulus, main, provenance, save_json, show_rows
 from ppiscs_jax.counting.count import REACH, STD
 from ppiscs_jax.counting.counts import Counts, count_by_hybrid, count_by_library
 from ppiscs_jax.counting.joint import count_jointly
 from ppiscs_jax.inverse.error_probability import error_probability
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.settings import Settings, column
+from ppiscs_jax.settings_config import Illuminated
 from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 

@@ -16,7 +16,6 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from rich.table import Table
 
 from experiments.common import (
-    Illuminated,
     main,
     provenance,
     save_csv,
@@ -31,6 +30,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.inverse.design import error_probability_map
 from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings_config import Illuminated
 
 Numbers = Annotated[list[float], Field(min_length=1)]
 

@@ -30,12 +30,13 @@ from experiments.common import (
 from experiments.fit_microscope.figure import draw
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.inverse.config import FitConfig, Stated
+from ppiscs_jax.inverse.config import FitConfig
 from ppiscs_jax.inverse.coverage import coverage
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.result import Fit
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings_config import Nominal
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.predict import predict
 
@@ -62,8 +63,8 @@ class Config(Model):
     seed: NonNegativeInt
     surrogate: str
     coverage_cases: NonNegativeInt
-    truth: Stated
-    measured: Stated
+    truth: Nominal
+    measured: Nominal
     std: dict[str, PositiveFloat]
     published: dict[str, float]
     noises: Annotated[list[Noise], Field(min_length=1)]
@@ -84,7 +85,7 @@ def fits_of(config: Config, model: AdditiveModel, noise: Noise, index: int) -> d
     limits = model.trained_range.limits_of(Settings(**config.truth.model_dump()).to_vector())
     fits, seconds = {}, {}
     for method, cost in METHODS.items():
-        given = FitConfig(stated=config.measured, std=config.std, method=method, cost=cost)
+        given = FitConfig(nominal=config.measured, std=config.std, method=method, cost=cost)
         problem = given.problem(limits)
         # The truth is the surrogate's: its error plays no part.
         options: dict[str, Any] = {"method": method, "cost": cost, "model_error": False}
@@ -130,7 +131,7 @@ def estimate_rows(config: Config, noise: Noise, method: str, found: Fit) -> list
                 "number": name,
                 "unit": p.unit,
                 "truth": truth,
-                "start": p.stated,
+                "start": p.nominal,
                 "published": config.published.get(name),
                 "estimate": p.estimate,
                 "standard_error": p.standard_error,
@@ -198,8 +199,8 @@ def run(config: Config, out: Path) -> None:
         raise InputError(problems)
     model = surrogate_of(config.surrogate)
     truth, start = (
-        curve_at(model, Settings(**stated.model_dump()))
-        for stated in (config.truth, config.measured)
+        curve_at(model, Settings(**nominal.model_dump()))
+        for nominal in (config.truth, config.measured)
     )
     found = {noise.name: fits_of(config, model, noise, i) for i, noise in enumerate(config.noises)}
     estimates, fits, covered, curves = [], [], [], []

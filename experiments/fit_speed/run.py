@@ -32,12 +32,12 @@ from ppiscs_jax import Settings, predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.inverse.batch import fit_batch
 from ppiscs_jax.inverse.bootstrap import bootstrap
-from ppiscs_jax.inverse.config import Stated
 from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import prior_samples
 from ppiscs_jax.settings import column
+from ppiscs_jax.settings_config import Nominal
 from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import load_surrogate
 
@@ -70,7 +70,7 @@ class Config(Model):
     bootstrap_relative_error: PositiveFloat
     surrogate: str
     rt_ppiscs_folder: str
-    measured: Stated
+    measured: Nominal
     std: dict[str, PositiveFloat]
 
 
@@ -98,7 +98,7 @@ def simplex(predicted: Callable, problem: Problem, curve: np.ndarray) -> tuple[f
 
     found = minimize(
         cost,
-        (problem.stated - low) / (high - low),
+        (problem.nominal - low) / (high - low),
         method="Nelder-Mead",
         bounds=[(0.0, 1.0)] * len(at),
         options={"maxfev": 400 * len(at), "maxiter": 400 * len(at)},

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from experiments.common import Annulus, Illuminated
+from experiments.common import Annulus
 from ppiscs_jax.config import Model
+from ppiscs_jax.settings_config import Illuminated
 
 
 class Case(Illuminated):

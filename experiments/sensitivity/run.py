@@ -15,7 +15,6 @@ from pydantic import Field, PositiveInt
 from rich.table import Table
 
 from experiments.common import (
-    Illuminated,
     main,
     provenance,
     save_csv,
@@ -28,6 +27,7 @@ from experiments.sensitivity.figure import draw
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings, column
+from ppiscs_jax.settings_config import Illuminated
 from ppiscs_jax.surrogate.predict import predict
 
 Numbers = Annotated[list[float], Field(min_length=1)]

@@ -29,9 +29,10 @@ from experiments.common import (
 from experiments.setting_uncertainty.figure import draw
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.inverse.config import FitConfig, Stated
+from ppiscs_jax.inverse.config import FitConfig
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.uncertainty import Spread, prior_samples, propagate
+from ppiscs_jax.settings_config import Nominal
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.predict import predict
 
@@ -46,16 +47,16 @@ class Config(Model):
     surrogate: str
     draws: Annotated[int, Field(ge=2)]
     std: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
-    settings: Annotated[list[Stated], Field(min_length=1)]
+    settings: Annotated[list[Nominal], Field(min_length=1)]
 
 
 def problems_of(config: Config) -> list[dict[str, Problem]]:
     """For each of the settings, what all errors leave open and what each does alone."""
     stds = {ALL: config.std, **{name: {name: std} for name, std in config.std.items()}}
     found, problems = [], []
-    for i, stated in enumerate(config.settings):
+    for i, nominal in enumerate(config.settings):
         try:
-            given = {name: FitConfig(stated=stated, std=std) for name, std in stds.items()}
+            given = {name: FitConfig(nominal=nominal, std=std) for name, std in stds.items()}
             found.append({name: each.half_widths() for name, each in given.items()})
         except InputError as error:
             problems += [f"settings[{i}]: {problem}" for problem in error.problems]
@@ -65,15 +66,15 @@ def problems_of(config: Config) -> list[dict[str, Problem]]:
 
 
 def spreads(config: Config, model: AdditiveModel, problems: dict[str, Problem]) -> dict[str, Any]:
-    """The curve as stated and, by what varies, its spread; thicknesses that exist alone."""
-    stated = predict(problems[ALL].x, surrogate=model, outside="raise").astype(float)
-    there = np.isfinite(stated)
+    """The nominal curve and, by what varies, its spread; thicknesses that exist alone."""
+    nominal = predict(problems[ALL].x, surrogate=model, outside="raise").astype(float)
+    there = np.isfinite(nominal)
     found = {}
     for i, (name, problem) in enumerate(problems.items()):
         samples = prior_samples(problem, jax.random.key(config.seed + i), config.draws)
         spread = propagate(model.curve, problem, samples)
         found[name] = Spread(*(values[there] for values in spread))
-    return {"stated": stated[there], "spreads": found}
+    return {"nominal": nominal[there], "spreads": found}
 
 
 def rows_of(case: int, found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,11 +83,11 @@ def rows_of(case: int, found: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "settings": case,
             "n_atoms": n + 1,
-            "ppiscs_angstrom2": float(found["stated"][n]),
+            "ppiscs_angstrom2": float(found["nominal"][n]),
             "std_error_angstrom2": float(found["spreads"][ALL].std_error[n]),
             **{f"std_{name}_angstrom2": float(s.std[n]) for name, s in found["spreads"].items()},
         }
-        for n in range(len(found["stated"]))
+        for n in range(len(found["nominal"]))
     ]
 
 
@@ -96,15 +97,15 @@ def summary_of(case: int, found: dict[str, Any]) -> dict[str, Any]:
     `falls` is how far the standard deviation falls below what it had reached at fewer atoms, at
     most, in parts of its maximum. One count is the local slope of the curve.
     """
-    stated, spread = found["stated"], found["spreads"][ALL]
-    slope = np.gradient(stated)
+    nominal, spread = found["nominal"], found["spreads"][ALL]
+    slope = np.gradient(nominal)
     above = np.flatnonzero(2 * spread.std > np.abs(slope))
     return {
         "settings": case,
-        "atoms": len(stated),
+        "atoms": len(nominal),
         "std_percent_of_value": {
-            "1 atom": float(100 * spread.std[0] / stated[0]),
-            "thickest": float(100 * spread.std[-1] / stated[-1]),
+            "1 atom": float(100 * spread.std[0] / nominal[0]),
+            "thickest": float(100 * spread.std[-1] / nominal[-1]),
         },
         "falls_percent": float(
             100 * np.max(np.maximum.accumulate(spread.std) - spread.std) / spread.std.max()

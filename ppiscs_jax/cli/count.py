@@ -49,7 +49,7 @@ def count(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML, as of ppiscs fit, instead of these settings: [stated] settings, [std] "
+            help="TOML, as of ppiscs fit, instead of these settings: [nominal] settings, [std] "
             "standard deviations of what is uncertain, gain too.",
         ),
     ] = None,

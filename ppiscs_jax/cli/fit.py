@@ -25,7 +25,7 @@ Config = Annotated[
     Path,
     typer.Option(
         metavar="FILE",
-        help="TOML: [stated] settings, [std] standard deviations, [bounds] if wanted.",
+        help="TOML: [nominal] settings, [std] standard deviations, [bounds] if wanted.",
     ),
 ]
 Plot = Annotated[
@@ -91,9 +91,9 @@ def uncertainty(
 ) -> None:
     """Propagate measurement errors of the settings to PPISCS.
 
-    Settings are drawn uniformly within ± [std] of what is [stated]; the standard deviation of
+    Settings are drawn uniformly within ± [std] of the nominal ones; the standard deviation of
     their curves is told for each thickness. The config is that of `ppiscs fit`, of which only
-    [stated], [std], gain, offset_angstrom2 and surrogate count.
+    [nominal], [std], gain, offset_angstrom2 and surrogate count.
     """
     import jax
 
@@ -115,7 +115,7 @@ def uncertainty(
     problem = forward and _tried(problems, given.half_widths)
     if problems:
         raise InputError(problems)
-    stated = _stated(given, forward)
+    nominal = _nominal(given, forward)
     samples = prior_samples(problem, jax.random.key(seed), draws)
     spread = propagate(forward, problem, samples)
 
@@ -128,13 +128,13 @@ def uncertainty(
     )
     rows = [
         (n, *map(float, values))
-        for n, values in enumerate(zip(stated, *spread, strict=True), 1)
+        for n, values in enumerate(zip(nominal, *spread, strict=True), 1)
         if np.isfinite(values[0])
     ]
     table = Table()
     heads = (
         "atoms per\ncolumn, n",
-        "PPISCS [Å²]\nas stated",
+        "PPISCS [Å²]\nnominal",
         "mean [Å²]",
         "std ± s.e. [Å²]",
         "std [%]",
@@ -152,7 +152,7 @@ def uncertainty(
     if plot:
         from ppiscs_jax.plots.fits import plot_uncertainty
 
-        files.append((plot, partial(plot_uncertainty, stated, spread.std, plot, title=title)))
+        files.append((plot, partial(plot_uncertainty, nominal, spread.std, plot, title=title)))
 
     def show() -> None:
         print_table(table, new_console())
@@ -176,8 +176,8 @@ def _forward(problems: list[str], given: "FitConfig", n_atoms: int | None) -> tu
     return _tried(problems, lambda: given.forward(n_atoms)) or (None, {}, "double")
 
 
-def _stated(given: "FitConfig", forward: Any) -> Any:
-    """The curve at the stated settings, with gain and offset."""
+def _nominal(given: "FitConfig", forward: Any) -> Any:
+    """The curve at the nominal settings, with gain and offset."""
     curve = np.asarray(forward(given.settings().to_vector().astype(np.float32)), float)
     return given.gain * curve + given.offset_angstrom2
 
@@ -202,7 +202,7 @@ def _print_fit(result: "Fit") -> None:
     """The identifiability table and the goodness of fit; what to beware of, to stderr."""
     table = Table()
     for head, side in (
-        ("number", "left"), ("unit", "left"), ("stated", "right"), ("estimate ± s.e.", "right"),
+        ("number", "left"), ("unit", "left"), ("nominal", "right"), ("estimate ± s.e.", "right"),
         ("prior\nwidth", "right"), ("verdict", "left"), ("most correlated with", "left"),
     ):  # fmt: skip
         table.add_column(head, justify=side, no_wrap=True)  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ def _print_fit(result: "Fit") -> None:
         table.add_row(
             p.name,
             p.unit,
-            f"{p.stated:.6g}",
+            f"{p.nominal:.6g}",
             with_error(p.estimate, p.standard_error),
             f"{p.prior_width:.3g}",
             p.verdict,

@@ -132,8 +132,8 @@ def _thickest(means: np.ndarray, values: np.ndarray) -> int:
 def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Array]:
     """Cross-sections [Å²] of 0, 1, … atoms, and the relative scatter."""
     free, (modes, kept) = len(data["free"]), data["modes"].shape
-    stated = data["numbers"][data["free"]]
-    own = jnp.clip(stated + data["width"] * u[:free], data["low"], data["high"])
+    nominal = data["numbers"][data["free"]]
+    own = jnp.clip(nominal + data["width"] * u[:free], data["low"], data["high"])
     numbers = data["numbers"].at[data["free"]].set(own)
     curve = model(numbers[:9])[:kept] + u[free : free + modes] @ data["modes"]
     means = numbers[GAIN] * jnp.append(0.0, curve) + numbers[OFFSET]
@@ -304,7 +304,7 @@ def _weighed(
         means = np.asarray(curves[-1][0], float)
         std = np.sqrt(np.sum(spread**2, axis=1))
         width = np.asarray(data["width"])
-        values = np.clip(problem.stated + width * u[:free], *problem.bounds)
+        values = np.clip(problem.nominal + width * u[:free], *problem.bounds)
         estimates = {
             name: (float(value), float(s))
             for name, value, s in zip(problem.names, values, width * std[:free], strict=True)

@@ -72,8 +72,8 @@ def fit_batch(
             it can stop above the minimum, as SciPy's does: in about 2 % of 128 random cases of
             the paper's problem through the shipped surrogate.
         cost: as in `fit`; "absolute" needs Nelder–Mead.
-        starts: fits of each curve, of which the best is kept: the first from what is stated, the
-            others from Halton's points between the bounds.
+        starts: fits of each curve, of which the best is kept: the first from the nominal values,
+            the others from Halton's points between the bounds.
         max_iterations: of each fit; None for 100, or for 400 evaluations a free number with
             Nelder–Mead.
         precision, model_error: as in `fit`.
@@ -141,7 +141,7 @@ def fit_batch(
     told = statistics(layout, cases, found_at, residual, jacobian, refined, first)
     return BatchFit(
         names=each[0].names,
-        estimates=np.where(told.without_effect, cases.stated, found_at),
+        estimates=np.where(told.without_effect, cases.nominal, found_at),
         converged=np.asarray(found.converged),
         iterations=np.asarray(found.iterations),
         cost=np.asarray(found.cost, float),
@@ -159,9 +159,9 @@ def _starts(cases: Case, starts: int) -> Float[np.ndarray, "starts_of_curves k"]
     """Where the fits of each curve start, one after another."""
     from scipy.stats.qmc import Halton  # scipy.stats is slow to import
 
-    points = Halton(cases.stated.shape[1], scramble=False).random(starts)
+    points = Halton(cases.nominal.shape[1], scramble=False).random(starts)
     between = cases.low[:, None] + points * (cases.high - cases.low)[:, None]
-    between[:, 0] = cases.stated
+    between[:, 0] = cases.nominal
     return between.reshape(-1, points.shape[1])
 
 
@@ -205,8 +205,8 @@ def solve(
     linearised = partial(_linearised_all, forward, layout)
     slopes = in_groups(linearised, (cases, starts), at_once).jacobian[:, : cases.scale.shape[1]]
     if not np.all(np.isfinite(slopes)):
-        raise InputError("forward: its derivatives at the stated settings are not finite")
-    # Numbers that no curve depends on stay as stated, and the simplex does without them.
+        raise InputError("forward: its derivatives at the nominal settings are not finite")
+    # Numbers that no curve depends on keep their nominal values, and the simplex does without them.
     moving = tuple(np.flatnonzero(np.any(slopes != 0, axis=(0, 1))).tolist())
     found = simplex_fits(
         forward,

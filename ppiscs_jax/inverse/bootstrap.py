@@ -90,10 +90,10 @@ def bootstrap(
         cases: Any = jax.tree.map(lambda a: np.repeat(a[None], draws, axis=0), case)
         gaussian = problem.prior_precision > 0
         std = np.where(gaussian, 1 / np.where(gaussian, problem.prior_precision, 1), 0)
-        centres = np.where(gaussian, fit.estimates, problem.stated)
+        centres = np.where(gaussian, fit.estimates, problem.nominal)
         cases = cases._replace(
             values=draw_curves(measured, modes, curve, draws, generator),
-            stated=centres + std * generator.standard_normal((draws, len(std))),
+            nominal=centres + std * generator.standard_normal((draws, len(std))),
         )
         found = solve(
             forward,

@@ -1,9 +1,17 @@
 """Config files of fits and of propagated measurement errors."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AliasChoices,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from ppiscs_jax.config import Model
 from ppiscs_jax.errors import InputError, choice_problem
@@ -14,11 +22,12 @@ from ppiscs_jax.inverse.posterior import UNITS_OF_AREA, Cost
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.io.library import Library
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings_config import Nominal
 from ppiscs_jax.simulation.gradient import WAVES, simulator
 from ppiscs_jax.surrogate.predict import outside_problems, surrogate_for
 
 REACH = 5.0
-"""Bounds that are not given are so many prior standard deviations from what is stated."""
+"""Bounds that are not given are so many prior standard deviations from the nominal value."""
 
 UNITS = {
     "angstrom2": 1.0,
@@ -28,21 +37,6 @@ UNITS = {
 """Units of measured values, in Å²."""
 
 Limits = dict[str, tuple[float, float]]
-
-
-class Stated(Model):
-    """Settings as stated, in the fields of `Settings`."""
-
-    element: str
-    zone_axis: str
-    voltage_kv: float
-    convergence_mrad: float
-    inner_mrad: float
-    outer_mrad: float
-    rmsd_angstrom: float | None = None
-    temperature_k: float | None = None
-    c30_mm: float = 0.0
-    c10_angstrom: float = 0.0
 
 
 class Simulated(Model):
@@ -56,11 +50,11 @@ class FitConfig(Model):
     """What is known of a microscope and of a measured curve.
 
     Attributes:
-        stated: settings as stated.
-        std: standard deviations of what is stated, by field, "gain" and "offset_angstrom2" too:
+        nominal: nominal settings; configs of version 0.1 call them `stated`.
+        std: standard deviations of the nominal values, by field, "gain" and "offset_angstrom2" too:
             Gaussian priors of fits, half widths of propagated errors.
-        bounds: lowest and highest value, by field. Fields in neither are as stated.
-        gain, offset_angstrom2: measured = gain × PPISCS + offset, as stated.
+        bounds: lowest and highest value, by field. Fields in neither keep their nominal values.
+        gain, offset_angstrom2: nominal values in measured = gain × PPISCS + offset.
         unit: of the measured values and of standard_error.
         standard_error: of every measured value, in `unit`.
         relative_error: instead, in parts of each value.
@@ -70,7 +64,9 @@ class FitConfig(Model):
         simulator: the forward model instead of a surrogate; for fits only.
     """
 
-    stated: Stated
+    model_config = ConfigDict(populate_by_name=True)
+
+    nominal: Annotated[Nominal, Field(validation_alias=AliasChoices("nominal", "stated"))]
     std: dict[str, PositiveFloat] = Field(default_factory=dict)
     bounds: Limits = Field(default_factory=dict)
     gain: float = 1.0
@@ -100,7 +96,7 @@ class FitConfig(Model):
 
         Raises:
             InputError, FileNotFoundError: there is no such surrogate, or it was not made for the
-                stated settings; or a simulator is asked for without n_atoms.
+                nominal settings; or a simulator is asked for without n_atoms.
         """
         if self.simulator is None:
             settings = self.settings()
@@ -115,8 +111,8 @@ class FitConfig(Model):
         return simulator(settings, n_atoms, **self.simulator.model_dump()), {}, "single"
 
     def settings(self) -> Settings:
-        """The settings as stated; raises InputError for values out of range."""
-        return Settings(**self.stated.model_dump())
+        """The nominal settings; raises InputError for values out of range."""
+        return Settings(**self.nominal.model_dump())
 
     def problem(self, limits: Limits) -> Problem:
         """What a fit estimates, bounds that are not given cut to what a forward model knows.
@@ -126,22 +122,22 @@ class FitConfig(Model):
         """
         if self.cost == "absolute":
             return self.half_widths(self.bounds)
-        stated = self._stated()
+        nominal = self._nominal()
         free = {}
         for name in dict.fromkeys((*self.std, *self.bounds)):
             reach = REACH * self.std.get(name, 0.0)
-            low, high = self.bounds.get(name) or _around(stated[name], reach, name, limits)
+            low, high = self.bounds.get(name) or _around(nominal[name], reach, name, limits)
             free[name] = Free(low, high, self.std.get(name))
         return self._problem(free)
 
     def half_widths(self, bounds: Limits | None = None) -> Problem:
-        """What is stated anywhere within ± std, the paper's way (§3.3), or within given bounds.
+        """Each number within ± std of its nominal value, as in the paper (§3.3), or given bounds.
 
         Raises:
             InputError: as `problem`.
         """
-        stated = self._stated()
-        spans = {name: (stated[name] - std, stated[name] + std) for name, std in self.std.items()}
+        nominal = self._nominal()
+        spans = {name: (nominal[name] - std, nominal[name] + std) for name, std in self.std.items()}
         return self._problem({n: Free(*span) for n, span in {**spans, **(bounds or {})}.items()})
 
     def measured(self, library: Library) -> Measured:
@@ -170,8 +166,8 @@ class FitConfig(Model):
     def _problem(self, free: dict[str, Free]) -> Problem:
         return Problem(self.settings(), free, self.gain, self.offset_angstrom2)
 
-    def _stated(self) -> dict[str, float]:
-        """All numbers as stated, by name, after a check of the names of std and bounds."""
+    def _nominal(self) -> dict[str, float]:
+        """All nominal numbers by name, after a check of the names of std and bounds."""
         problems: list[str | None] = [
             choice_problem(part, name, LIMITS)
             for part, names in (("std", self.std), ("bounds", self.bounds))

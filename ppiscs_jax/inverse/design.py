@@ -107,7 +107,7 @@ def error_probability_map(
         InputError: naming all bad values, before any work; or that there is nothing but NaN.
     """
     forward = as_data(forward)
-    stated, problems = _stated(x)
+    nominal, problems = _nominal(x)
     problems += counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
     for name, values in axes.items():
         unknown = choice_problem("axes", name, VECTOR_ORDER)
@@ -116,7 +116,7 @@ def error_probability_map(
         raise InputError(problems)
     grid = {name: np.asarray(values, float) for name, values in axes.items()}
     shape = tuple(map(len, grid.values()))
-    rows = np.tile(stated, (*shape, 1))
+    rows = np.tile(nominal, (*shape, 1))
     for name, values in zip(grid, np.meshgrid(*grid.values(), indexing="ij"), strict=True):
         rows[..., column(name)] = values
     found = np.full(shape, np.nan)
@@ -153,7 +153,7 @@ def best_design(
 
     Args:
         forward: the forward model, as in `fit`.
-        x: settings as stated: `Settings`, or the nine numbers of `Settings.to_vector`. What
+        x: nominal settings: `Settings`, or the nine numbers of `Settings.to_vector`. What
             varies is taken from its bounds.
         vary: lowest and highest value of what may be chosen, any of `MICROSCOPE`.
         dose_per_angstrom2, n_atoms, priors: as in `error_probability_map`.
@@ -169,7 +169,7 @@ def best_design(
             where the forward model gives nothing at a point of the grid.
     """
     forward = as_data(forward)
-    stated, problems = _stated(x)
+    nominal, problems = _nominal(x)
     problems += counting_problems(forward, dose_per_angstrom2, n_atoms, priors)
     problems += vary_problems(vary, voltages_kv, least_width_mrad, beyond_aperture_mrad)
     numbers = {"grid": (grid, 2, 1000), "descents": (descents, 1, 1000)}
@@ -178,7 +178,7 @@ def best_design(
     if problems:
         raise InputError(problems)
     low, high = np.array(
-        [vary.get(n, (v, v)) for n, v in zip(MICROSCOPE, stated[AT], strict=True)]
+        [vary.get(n, (v, v)) for n, v in zip(MICROSCOPE, nominal[AT], strict=True)]
     ).T
     gap = -np.inf if beyond_aperture_mrad is None else beyond_aperture_mrad
     box = _Box(low, high, float(least_width_mrad), float(gap))
@@ -193,7 +193,7 @@ def best_design(
 
     judge = partial(_judged, forward, dose=dose_per_angstrom2, n_atoms=n_atoms, priors=priors)
     cube = np.array(list(product(*axes)))
-    rows = np.concatenate([_rows(stated, b, cube) for b in boxes])
+    rows = np.concatenate([_rows(nominal, b, cube) for b in boxes])
     judged = judge(rows)
     if np.any(nothing := np.isnan(judged)):
         raise InputError(
@@ -201,13 +201,13 @@ def best_design(
             f"{nothing.sum()} of {points} points, one of them {rows[nothing][0].tolist()}"
         )
     weights = None if priors is None else np.asarray(priors, float)
-    slope = partial(_slope, forward, tuple(n_atoms), stated, dose_per_angstrom2, weights)
+    slope = partial(_slope, forward, tuple(n_atoms), nominal, dose_per_angstrom2, weights)
     starts, ends, found = [], [], []
     for b, values in zip(boxes, judged.reshape(shape), strict=True):
         for start in cube[_lowest(values)[:descents]]:
             found.append(_descend(partial(slope, b), start, [axis[-1] for axis in axes]))
-            starts.append(_rows(stated, b, start[None]))
-            ends.append(_rows(stated, b, found[-1].x[None]))
+            starts.append(_rows(nominal, b, start[None]))
+            ends.append(_rows(nominal, b, found[-1].x[None]))
     judged_ends = judge(np.concatenate(ends))
     every, every_judged = np.concatenate([rows, *ends]), np.concatenate([judged, judged_ends])
     best, of_grid = np.nanargmin(every_judged), np.argmin(judged)
@@ -254,9 +254,9 @@ def _within(box: _Box, part: Float[Array, " 4"]) -> Float[Array, " 4"]:
     return jnp.stack([voltage, aperture, inner, outer])
 
 
-def _rows(stated: np.ndarray, box: _Box, parts: np.ndarray) -> Float[np.ndarray, "points 9"]:
+def _rows(nominal: np.ndarray, box: _Box, parts: np.ndarray) -> Float[np.ndarray, "points 9"]:
     """Settings at points of the unit cube."""
-    rows = np.tile(stated, (len(parts), 1))
+    rows = np.tile(nominal, (len(parts), 1))
     numbers = jax.vmap(partial(_within, box))(jnp.asarray(parts))
     # Single precision rounds out of the bounds.
     rows[:, AT] = np.clip(np.asarray(numbers, float), box.low, box.high)
@@ -267,7 +267,7 @@ def _rows(stated: np.ndarray, box: _Box, parts: np.ndarray) -> Float[np.ndarray,
 def _slope(
     forward: Partial,
     n_atoms: tuple[int, int],
-    stated: np.ndarray,
+    nominal: np.ndarray,
     dose: Any,
     priors: Any,
     box: _Box,
@@ -276,7 +276,7 @@ def _slope(
     """Log P_e in the Gaussian form, and its gradient in the unit cube."""
 
     def log_p(part: Array) -> Any:
-        curve = forward(jnp.asarray(stated).at[AT].set(_within(box, part)))
+        curve = forward(jnp.asarray(nominal).at[AT].set(_within(box, part)))
         return gaussian_log_error_probability(curve[n_atoms[0] - 1 : n_atoms[1]], dose, priors)
 
     return jax.value_and_grad(log_p)(part)
@@ -317,7 +317,7 @@ def _judged(
     return judged
 
 
-def _stated(x: Any) -> tuple[np.ndarray, list[str]]:
+def _nominal(x: Any) -> tuple[np.ndarray, list[str]]:
     """The nine numbers of settings, and what is wrong with them."""
     try:
         return (x if isinstance(x, Settings) else Settings.from_vector(x)).to_vector(), []

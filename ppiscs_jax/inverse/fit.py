@@ -86,17 +86,17 @@ def fit(
     model = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, case = one_case(model, problem, measured, model_error)
-        nominal = linearised(model, layout, case, problem.stated)
-        slopes = np.asarray(nominal.jacobian)[: len(case.scale)]
+        linear = linearised(model, layout, case, problem.nominal)
+        slopes = np.asarray(linear.jacobian)[: len(case.scale)]
         if not np.all(np.isfinite(slopes)):
-            raise InputError("forward: its derivatives at the stated settings are not finite")
-        # What the curve does not depend on stays as stated.
+            raise InputError("forward: its derivatives at the nominal settings are not finite")
+        # What the curve does not depend on keeps its nominal value.
         moving = np.any(slopes != 0, axis=0)
         solve = _least_squares if method == "trf" else _simplex
         if np.any(moving):
             solution = solve(model, layout, case, problem, moving, cost, max_evaluations)
         else:
-            solution = OptimizeResult(x=problem.stated, nfev=0, success=True, message="no effect")
+            solution = OptimizeResult(x=problem.nominal, nfev=0, success=True, message="no effect")
         better = refine_one(model, layout, case, problem, measured, model_error, solution.x)
         # Without priors both stages have the same minimum.
         if better and cost == "likelihood" and np.any(moving) and np.any(problem.prior_precision):
@@ -113,7 +113,7 @@ def fit(
             again.nfev += solution.nfev
             solution = again
         return _described(
-            model, layout, case, problem, measured, nominal.curve, solution, cost, better
+            model, layout, case, problem, measured, linear.curve, solution, cost, better
         )
 
 
@@ -131,11 +131,11 @@ def _least_squares(
     start: np.ndarray | None = None,
 ) -> OptimizeResult:
     """The trust-region reflective method, of scipy, in units of the prior's widths."""
-    start = problem.stated if start is None else start
+    start = problem.nominal if start is None else start
     scale = problem.prior_width[moving]
 
     def free(steps: np.ndarray) -> np.ndarray:
-        numbers = problem.stated.copy()
+        numbers = problem.nominal.copy()
         numbers[moving] += scale * steps
         return numbers
 
@@ -145,9 +145,9 @@ def _least_squares(
 
     found = least_squares(
         lambda steps: np.asarray(at(steps.tobytes()).residual, float),
-        (start - problem.stated)[moving] / scale,
+        (start - problem.nominal)[moving] / scale,
         jac=lambda steps: scale * np.asarray(at(steps.tobytes()).jacobian, float)[:, moving],
-        bounds=[(bound - problem.stated)[moving] / scale for bound in problem.bounds],
+        bounds=[(bound - problem.nominal)[moving] / scale for bound in problem.bounds],
         method="trf",
         ftol=1e-8,
         xtol=1e-6,
@@ -169,11 +169,11 @@ def _simplex(
     start: np.ndarray | None = None,
 ) -> OptimizeResult:
     """Nelder–Mead, of scipy, inside the box, whose sides are its units."""
-    start = problem.stated if start is None else start
+    start = problem.nominal if start is None else start
     low, high = (bound[moving] for bound in problem.bounds)
 
     def free(part: np.ndarray) -> np.ndarray:
-        numbers = problem.stated.copy()
+        numbers = problem.nominal.copy()
         numbers[moving] = low + part * (high - low)
         return numbers
 

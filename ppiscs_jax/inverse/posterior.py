@@ -34,7 +34,7 @@ UNITS_OF_AREA = {
 """1 Å² in other units."""
 
 SUSPECT_FACTOR = 2.0
-"""Curves this near to the stated one in another unit are taken to be in that unit."""
+"""Curves this near to the nominal one in another unit are taken to be in that unit."""
 
 Cost = Literal["likelihood", "absolute"]
 """What fits minimise: see `cost_of`."""
@@ -59,8 +59,8 @@ class Case(NamedTuple):
     """A problem with its measured curve, as arrays; a pytree. Stacked along the first axis.
 
     Attributes:
-        numbers: all numbers as stated, (11,).
-        stated, low, high, prior_precision, prior_width: of what is free, (k,).
+        numbers: nominal values of all numbers, (11,).
+        nominal, low, high, prior_precision, prior_width: of what is free, (k,).
         values: what was measured [Å²], (n,), 0 in gaps.
         scale: what makes residuals of unit variance, (n,), 0 in gaps: 1 / standard error; for
             Poisson noise the dose.
@@ -68,7 +68,7 @@ class Case(NamedTuple):
     """
 
     numbers: Float[Array, "*cases 11"]
-    stated: Float[Array, "*cases k"]
+    nominal: Float[Array, "*cases k"]
     low: Float[Array, "*cases k"]
     high: Float[Array, "*cases k"]
     prior_precision: Float[Array, "*cases k"]
@@ -104,7 +104,7 @@ def residuals(
     else:
         of_data = case.scale * (model - case.values)
     of_data = case.keep * of_data + case.left @ (case.right.T @ of_data)
-    return jnp.concatenate([of_data, case.prior_precision * (free - case.stated)])
+    return jnp.concatenate([of_data, case.prior_precision * (free - case.nominal)])
 
 
 class Linearised(NamedTuple):
@@ -263,13 +263,13 @@ def stack(
 def _numbers_of(problem: Problem) -> tuple[np.ndarray, ...]:
     """The fields of a `Case` that are the problem's."""
     p = problem
-    return p.numbers, p.stated, *p.bounds, p.prior_precision, p.prior_width
+    return p.numbers, p.nominal, *p.bounds, p.prior_precision, p.prior_width
 
 
 def model_modes(
     forward: Forward, model_error: ModelError, problem: Problem
 ) -> Float[np.ndarray, "modes n"]:
-    """Modes of the forward model's error at the stated settings [Å²], gain included."""
+    """Modes of the forward model's error at the nominal settings [Å²], gain included."""
     surrogate = surrogate_of(as_data(forward))
     if not isinstance(model_error, bool):
         modes = model_error(problem.x)
@@ -340,7 +340,7 @@ def stacked(case: Case) -> Case:
 
 
 def _points(problem: Problem) -> Float[np.ndarray, "points 9"]:
-    """Settings as stated, then with each free number at its bounds."""
+    """Nominal settings, then with each free number at its bounds."""
     points = np.tile(problem.numbers, (1 + 2 * len(problem.free), 1))
     for i, (name, free) in enumerate(problem.free.items()):
         points[1 + 2 * i : 3 + 2 * i, NUMBERS.index(name)] = free.low, free.high
@@ -358,7 +358,7 @@ def _complaints(
         given = np.flatnonzero(~np.isnan(known[0])) + 1
         upto = f"1 to {given.max()}" if len(given) else "none"
         return [
-            f"ppiscs: measured at up to {there.max() + 1} atoms; at the stated settings the "
+            f"ppiscs: measured at up to {there.max() + 1} atoms; at the nominal settings the "
             f"forward model gives {upto}"
         ]
     complaints = []
@@ -378,14 +378,14 @@ def _complaints(
     lowest, highest = (gain.low, gain.high) if gain else (problem.gain, problem.gain)
     positive = there[known[0, there] > 0]
     if len(positive) == 0:
-        return [*complaints, "forward: gives no positive cross-section at the stated settings"]
+        return [*complaints, "forward: gives no positive cross-section at the nominal settings"]
     ratio = np.median((measured.ppiscs[positive] - problem.offset_angstrom2) / known[0, positive])
     for unit, factor in UNITS_OF_AREA.items():
         expected = factor * np.clip(ratio / factor, lowest, highest)
         outside = not lowest <= ratio <= highest
         if outside and 1 / SUSPECT_FACTOR < ratio / expected < SUSPECT_FACTOR:
             complaints.append(
-                f"ppiscs: {ratio:.3g} times the forward model's curve at the stated settings, and "
+                f"ppiscs: {ratio:.3g} times the forward model's curve at the nominal settings, and "
                 f"1 Å² = {factor:g} {unit}: convert from {unit} to Å², or let gain be free"
             )
     return complaints

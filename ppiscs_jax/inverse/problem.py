@@ -23,11 +23,11 @@ LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "
 
 @dataclass(frozen=True)
 class Free:
-    """A number to be estimated: within bounds, and near what was stated.
+    """A number to be estimated: within bounds, and near its nominal value.
 
     Attributes:
         low, high: bounds, in the unit of the number.
-        prior_std: standard deviation of the stated value, for a Gaussian prior around it; None
+        prior_std: standard deviation of the nominal value, for a Gaussian prior around it; None
             for bounds alone, any value between them being as likely as another.
     """
 
@@ -41,11 +41,11 @@ class Problem:
     """What is known before the measurement, and which numbers are to be estimated.
 
     Attributes:
-        x: stated settings: `Settings`, or the nine numbers of `Settings.to_vector`. They are the
+        x: nominal settings: `Settings`, or the nine numbers of `Settings.to_vector`. They are the
             start of fits and the centre of priors. Kept as numbers, shape (9,).
         free: what is to be estimated, by name: those of `VECTOR_ORDER` past the zone axis,
             "gain", "offset_angstrom2". Kept in the order of `NUMBERS`.
-        gain, offset_angstrom2: measured = gain × PPISCS + offset, as stated.
+        gain, offset_angstrom2: nominal values in measured = gain × PPISCS + offset.
 
     Raises:
         InputError: naming every unknown number, bad bound or prior, and start out of bounds.
@@ -82,11 +82,11 @@ class Problem:
     def within(cls, x: Any, half_widths: Mapping[str, float]) -> Self:
         """The paper's problem: numbers anywhere within ± their measurement error (§3.3).
 
-        By name, as in `free`; an error of 0 leaves the number as stated.
+        By name, as in `free`; a number with an error of 0 keeps its nominal value.
         """
         settings = x if isinstance(x, Settings) else Settings.from_vector(x)
-        stated = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
-        around = {n: (stated.get(n, 0.0), half) for n, half in half_widths.items() if half != 0}
+        nominal = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
+        around = {n: (nominal.get(n, 0.0), half) for n, half in half_widths.items() if half != 0}
         return cls(x, {n: Free(v - half, v + half) for n, (v, half) in around.items()})
 
     @property
@@ -96,12 +96,12 @@ class Problem:
 
     @property
     def numbers(self) -> Float[np.ndarray, " 11"]:
-        """All numbers as stated, in the order of `NUMBERS`."""
+        """Nominal values of all numbers, in the order of `NUMBERS`."""
         return np.append(self.x, [self.gain, self.offset_angstrom2])
 
     @property
-    def stated(self) -> Float[np.ndarray, " free"]:
-        """Stated values of what is to be estimated."""
+    def nominal(self) -> Float[np.ndarray, " free"]:
+        """Nominal values of what is to be estimated."""
         return self.numbers[[NUMBERS.index(name) for name in self.names]]
 
     @property
@@ -122,10 +122,10 @@ class Problem:
         return 1 / np.maximum(self.prior_precision, 12**0.5 / (high - low))
 
     def _start_problems(self) -> list[str]:
-        """What is stated out of its bounds, and detectors that could be inside out."""
+        """Nominal values out of their bounds, and angles whose bounds overlap."""
         problems = [
-            range_problem(f"{name}, as stated", float(value), free.low, free.high, LIMITS[name][2])
-            for value, (name, free) in zip(self.stated, self.free.items(), strict=True)
+            range_problem(f"nominal {name}", float(value), free.low, free.high, LIMITS[name][2])
+            for value, (name, free) in zip(self.nominal, self.free.items(), strict=True)
         ]
         x = dict(zip(VECTOR_ORDER, self.x, strict=True))
         inner = self.free["inner_mrad"].high if "inner_mrad" in self.free else x["inner_mrad"]

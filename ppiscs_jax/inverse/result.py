@@ -50,7 +50,7 @@ class Parameter(NamedTuple):
 
     Attributes:
         name, unit: of the number.
-        stated, estimate: before and after.
+        nominal, estimate: before and after.
         prior_width, standard_error: standard deviations before and after.
         at_bound: whether the estimate is at a bound, where its standard error is only a guide.
         verdict: "identified"; or why it is not: PPISCS does not depend on it, it is at a bound,
@@ -61,7 +61,7 @@ class Parameter(NamedTuple):
 
     name: str
     unit: str
-    stated: float
+    nominal: float
     estimate: float
     prior_width: float
     standard_error: float
@@ -172,8 +172,8 @@ class BatchFit(Record):
         cost: what was minimised, as in `Fit`, shape (curves,).
         chi_squared, dof, p_value: as in `Fit`, shape (curves,).
         at_bound: which estimates are at a bound, shape (curves, k).
-        without_effect: numbers that the curve does not depend on, shape (curves, k): they are as
-            stated, and not identifiable.
+        without_effect: numbers that the curve does not depend on, shape (curves, k): they keep
+            their nominal values, and are not identifiable.
     """
 
     names: tuple[str, ...]
@@ -302,7 +302,7 @@ def table(
         rows[name] = Parameter(
             name=name,
             unit=LIMITS[name][2],
-            stated=float(problem.stated[i]),
+            nominal=float(problem.nominal[i]),
             estimate=float(estimates[i]),
             prior_width=float(prior),
             standard_error=float(errors[i]),

@@ -221,7 +221,7 @@ def simplex_fits(
 
     Args:
         forward, layout, cost, cases: as in `posterior.cost_of`.
-        moving: indices of the numbers to be estimated; the others stay as stated.
+        moving: indices of the numbers to be estimated; the others keep their nominal values.
         starts: within the bounds.
         edges: length of the first simplex's edges, in parts of the range between the bounds, at
             most a half. They point to the farther bound.
@@ -240,7 +240,7 @@ def simplex_fits(
         advanced = in_groups(work, jax.tree.map(lambda a, r=rows: a[r], (cases, search)), at_once)
         for whole, new in zip(search, advanced, strict=True):
             whole[rows] = new
-    estimates = np.clip(cases.stated, cases.low, cases.high)
+    estimates = np.clip(cases.nominal, cases.low, cases.high)
     low, high = cases.low[:, moving], cases.high[:, moving]
     estimates[:, moving] = low + search.vertices[:, 0] * (high - low)
     return SimplexFits(estimates, search.values[:, 0], search.evaluations, search.converged)
@@ -260,10 +260,10 @@ def _advance_group(
 
     def leg(case: Case, search: Search) -> Search:
         low, high = case.low[at], case.high[at]
-        stated = jnp.clip(case.stated, case.low, case.high)
+        nominal = jnp.clip(case.nominal, case.low, case.high)
 
         def value(part: Float[Array, " moving"]) -> Float[Array, ""]:
-            free = stated.at[at].set(low + part * (high - low))
+            free = nominal.at[at].set(low + part * (high - low))
             return cost_of(forward, layout, case, free, cost)
 
         upto = jnp.minimum(search.evaluations + LEG, max_evaluations)

@@ -111,9 +111,9 @@ def prior_samples(problem: Problem, key: PRNGKeyArray, draws: int = 1000) -> Sam
     uniform = low + (high - low) * np.asarray(jax.random.uniform(keys[0], shape), float)
     gaussian = problem.prior_precision > 0
     std = 1 / np.where(gaussian, problem.prior_precision, 1)
-    cut = [jnp.asarray((bound - problem.stated) / std) for bound in (low, high)]
+    cut = [jnp.asarray((bound - problem.nominal) / std) for bound in (low, high)]
     normal = np.asarray(jax.random.truncated_normal(keys[1], cut[0], cut[1], shape), float)
-    values = np.where(gaussian, problem.stated + std * normal, uniform)
+    values = np.where(gaussian, problem.nominal + std * normal, uniform)
     weights = np.full(draws, 1 / draws)
     return Samples(problem.names, np.clip(values, low, high), weights, float(draws))
 
@@ -281,7 +281,7 @@ def nuts(
             Uniform(f.low, f.high)
             if f.prior_std is None
             else TruncatedNormal(value, f.prior_std, low=f.low, high=f.high)
-            for value, f in zip(problem.stated, problem.free.values(), strict=True)
+            for value, f in zip(problem.nominal, problem.free.values(), strict=True)
         ]
 
         def model() -> None:

@@ -19,18 +19,18 @@ BLUE, ORANGE, GREEN = COLOURS[:3]
 def plot_fit(
     measured: Float[np.ndarray, " n"],
     error: Float[np.ndarray, " n"],
-    stated: Float[np.ndarray, " n"],
+    nominal: Float[np.ndarray, " n"],
     fitted: Float[np.ndarray, " n"],
     path: str | Path | None = None,
     *,
     title: str = "",
 ) -> Figure:
-    """Draw measured, stated and fitted curves [Å²], residuals below.
+    """Draw measured, nominal and fitted curves [Å²], residuals below.
 
     Args:
         measured: what was fitted at 1, 2, … atoms, NaN in gaps.
         error: standard errors of that, drawn as bars; 0 where not known.
-        stated, fitted: curves at 1, 2, … atoms, gain and offset included; NaN where none is.
+        nominal, fitted: curves at 1, 2, … atoms, gain and offset included; NaN where none is.
         path: where to save it (.png, .pdf, .svg), whole or not at all.
         title: of the figure.
 
@@ -50,7 +50,7 @@ def plot_fit(
     above.errorbar(n, measured, error, label="measured", **points)
     scale = 100 / np.nanmax(np.abs(measured))
     for curve, colour, style, label in (
-        (stated, BLUE, "--", "at the stated settings"),
+        (nominal, BLUE, "--", "at the nominal settings"),
         (fitted, GREEN, "-", "fitted"),
     ):
         at = np.arange(1, 1 + min(len(curve), thickest))
@@ -65,7 +65,7 @@ def plot_fit(
 
 
 def plot_uncertainty(
-    stated: Float[np.ndarray, " n"],
+    nominal: Float[np.ndarray, " n"],
     std: Float[np.ndarray, " n"],
     path: str | Path | None = None,
     *,
@@ -74,7 +74,7 @@ def plot_uncertainty(
     """Draw a curve [Å²] with a band of ± its standard deviation, which is below by itself.
 
     Args:
-        stated: curve at 1, 2, … atoms; NaN where there is none.
+        nominal: curve at 1, 2, … atoms; NaN where there is none.
         std: standard deviations [Å²] that the errors of the settings make.
         path: where to save it (.png, .pdf, .svg), whole or not at all.
         title: of the figure.
@@ -83,12 +83,12 @@ def plot_uncertainty(
         InputError: the path cannot be written.
     """
     figure, above, below = _panels(path, title)
-    there = np.isfinite(stated)
-    n, stated, std = np.flatnonzero(there) + 1, stated[there], std[there]
-    above.plot(n, stated, color=BLUE, linewidth=1.6, label="at the stated settings")
+    there = np.isfinite(nominal)
+    n, nominal, std = np.flatnonzero(there) + 1, nominal[there], std[there]
+    above.plot(n, nominal, color=BLUE, linewidth=1.6, label="at the nominal settings")
     band: dict[str, Any] = {"color": BLUE, "alpha": 0.25, "linewidth": 0}
-    above.fill_between(n, stated - std, stated + std, label="± standard deviation", **band)
-    below.plot(n, 100 * std / stated, color=BLUE, linewidth=1.4)
+    above.fill_between(n, nominal - std, nominal + std, label="± standard deviation", **band)
+    below.plot(n, 100 * std / nominal, color=BLUE, linewidth=1.4)
     below.set_ylabel("Standard\ndeviation (%)")
     below.set_ylim(bottom=0)
     _finish(figure, above, below, int(n[-1]), path)

@@ -91,13 +91,13 @@ def test_javascript_agrees_with_python(page, weights):
 
 @needs_node
 def test_compact_page_states_its_error(page, weights):
-    """95 % of curves keep to the stated error: of 100 all but 13, four standard deviations."""
+    """95 % of curves keep to the reported error: of 100 all but 13, four standard deviations."""
     compact = explorer_page(compact=True, surrogate=weights)
     assert len(compact) < len(page)
     about = about_of(compact)
     model = load_additive(weights)
     rows = settings_of(model, 100)
-    rows[::4] = rows[1::4]  # the error is stated for detectors outside the aperture
+    rows[::4] = rows[1::4]  # the error applies to detectors outside the aperture
     beyond = 0
     for row, (ours, _) in zip(rows, evaluated(compact, rows), strict=True):
         expected = predict(row, surrogate=model)[: len(ours)]

@@ -10,7 +10,7 @@ from ppiscs_jax.surrogate.splines import SplineAxis
 
 FIT = """relative_error = 0.01
 surrogate = "additive"
-[stated]
+[nominal]
 element = "Au"
 zone_axis = "110"
 voltage_kv = 300

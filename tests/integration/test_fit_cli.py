@@ -17,7 +17,7 @@ ERROR = 2e-3
 CONFIG = """
 relative_error = 2e-3
 
-[stated]
+[nominal]
 element = "Au"
 zone_axis = "110"
 voltage_kv = 300
@@ -72,7 +72,7 @@ def run(capsys, *arguments):
 
 @pytest.mark.slow
 def test_fit(tmp_path, capsys, config, measured):
-    """The truth within four standard errors; C30 as stated and said to be out of reach."""
+    """The truth within four standard errors; C30 keeps its nominal value, not identifiable."""
     out, plot = tmp_path / "fit.json", tmp_path / "fit.png"
     code, table, err = run(
         capsys, "fit", measured(), "--config", config(), "--out", out, "--plot", plot
@@ -138,8 +138,8 @@ def test_an_unexplained_curve_is_told(capsys, config, measured):
         ('"Au"', '"Rh"', "element and zone_axis = Rh [110]: must be one of"),
         ("relative_error = 2e-3", "", "prior_std: needs standard_error or dose_per_angstrom2"),
         ("2e-3", "2e-3\nstandard_error = 1", "give one of them at most"),
-        ("[stated]", 'method = "newton"\n[stated]', "method = 'newton'"),
-        ("[stated]", 'surrogate = "best"\n[stated]', "name = 'best': must be one of"),
+        ("[nominal]", 'method = "newton"\n[nominal]', "method = 'newton'"),
+        ("[nominal]", 'surrogate = "best"\n[nominal]', "name = 'best': must be one of"),
     ],
 )
 def test_bad_configs_are_refused(capsys, config, measured, old, new, said):
@@ -209,7 +209,7 @@ relative_error = 5e-3
 [simulator]
 waves = 4
 
-[stated]
+[nominal]
 element = "Au"
 zone_axis = "110"
 voltage_kv = 300

@@ -12,7 +12,7 @@ from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.settings import VECTOR_ORDER
-from tests.inverse.test_fit import STATED, STD, analytic, gaussian, noisy
+from tests.inverse.test_fit import NOMINAL, STD, analytic, gaussian, noisy
 
 COLUMNS = np.array([VECTOR_ORDER.index(name) for name in STD])
 
@@ -22,12 +22,12 @@ def random_cases(n, seed, *, priors, relative=1e-3):
     rng = np.random.default_rng(seed)
     problems, measured = [], []
     for i in range(n):
-        stated = STATED.copy()
-        stated[5:8] = rng.uniform([15, 40, 120], [30, 90, 230])
+        nominal = NOMINAL.copy()
+        nominal[5:8] = rng.uniform([15, 40, 120], [30, 90, 230])
         draws = np.clip(rng.standard_normal(6), -3, 3) if priors else rng.uniform(-1, 1, 6)
-        true = stated.copy()
+        true = nominal.copy()
         true[COLUMNS] += draws * list(STD.values())
-        problems.append(gaussian(stated=stated) if priors else Problem.within(stated, STD))
+        problems.append(gaussian(nominal=nominal) if priors else Problem.within(nominal, STD))
         curve = noisy(rng.integers(2**31), relative, true)
         values = curve.ppiscs.copy()
         values[rng.integers(0, 40, 5 * (i % 3))] = np.nan
@@ -36,9 +36,9 @@ def random_cases(n, seed, *, priors, relative=1e-3):
 
 
 @jax.jit
-def differences(steps, stated, width, precision, values, error):
+def differences(steps, nominal, width, precision, values, error):
     """Residuals of `random_cases`, written out again."""
-    x = stated.at[COLUMNS[2:]].add(width * steps)
+    x = nominal.at[COLUMNS[2:]].add(width * steps)
     of_data = jnp.where(jnp.isnan(values), 0, (analytic(x) - values) / error)
     return jnp.concatenate([of_data, precision * width * steps])
 
@@ -54,7 +54,7 @@ def trf(problem, measured):
         differences,
         np.zeros(4),
         jac=lambda *at: np.asarray(slopes(*at)),
-        bounds=[(bound - problem.stated)[2:] / width for bound in problem.bounds],
+        bounds=[(bound - problem.nominal)[2:] / width for bound in problem.bounds],
         args=(
             jnp.asarray(problem.x),
             width,
@@ -67,7 +67,7 @@ def trf(problem, measured):
         gtol=1e-10,
         max_nfev=2000,
     )
-    return found.cost, problem.stated[2:] + width * found.x
+    return found.cost, problem.nominal[2:] + width * found.x
 
 
 def compare_with_trf(problems, measured):
@@ -137,7 +137,7 @@ def test_one_problem_for_all_and_any_grouping():
     )
     assert together.names == tuple(STD)
     np.testing.assert_array_equal(together.without_effect, np.tile([1, 1, 0, 0, 0, 0], (7, 1)))
-    np.testing.assert_array_equal(together.estimates[:, :2], np.tile(STATED[3:5], (7, 1)))
+    np.testing.assert_array_equal(together.estimates[:, :2], np.tile(NOMINAL[3:5], (7, 1)))
     single = fit(analytic, problem, measured[3])
     assert together.cost[3] == pytest.approx(single.cost, abs=1e-4)
     assert together.p_value[3] == pytest.approx(single.p_value, abs=1e-4)
@@ -147,7 +147,7 @@ def test_one_problem_for_all_and_any_grouping():
 @pytest.mark.slow
 def test_poisson():
     """Counts at a dose of 1e5, as `fit` fits them."""
-    exact = np.asarray(analytic(jnp.asarray(STATED)), float)
+    exact = np.asarray(analytic(jnp.asarray(NOMINAL)), float)
     counts = np.random.default_rng(0).poisson(1e5 * exact)
     measured = Measured(counts / 1e5, dose_per_angstrom2=1e5)
     many, one = fit_batch(analytic, gaussian(), [measured] * 2), fit(analytic, gaussian(), measured)
@@ -163,16 +163,16 @@ def test_starts_find_the_deeper_of_two_minima():
         wrong = (x[8] - 0.12) * (x[8] - 0.08) * 1e3 + 0.1 * (x[8] < 0.1)
         return 1 + wrong * jnp.arange(1, 4)
 
-    stated = STATED.copy()
-    stated[8] = 0.081
-    problem = Problem(stated, {"rmsd_angstrom": Free(0.05, 0.15), "c30_mm": Free(-1, 1)})
+    nominal = NOMINAL.copy()
+    nominal[8] = 0.081
+    problem = Problem(nominal, {"rmsd_angstrom": Free(0.05, 0.15), "c30_mm": Free(-1, 1)})
     measured = [Measured([1.0, 1.0, 1.0], 0.1)]
     one, many = fit_batch(double_well, problem, measured), None
     assert one.estimates[0, 1] < 0.1
     many = fit_batch(double_well, problem, measured, starts=4)
     assert many.estimates[0, 1] == pytest.approx(0.12, abs=1e-5)
     assert many.cost[0] < one.cost[0]
-    assert many.estimates[0, 0] == stated[3]
+    assert many.estimates[0, 0] == nominal[3]
 
 
 def test_out_of_iterations():

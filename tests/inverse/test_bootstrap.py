@@ -11,7 +11,7 @@ from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.inverse.uncertainty import laplace, propagate
-from tests.inverse.test_fit import STATED, TRUE, analytic, gaussian, line, noisy
+from tests.inverse.test_fit import NOMINAL, TRUE, analytic, gaussian, line, noisy
 
 KEY = jax.random.key(0)
 
@@ -26,7 +26,7 @@ def test_linear_model(method):
     """
     draws = 1000
     problem = gaussian({"convergence_mrad": 0.1, "rmsd_angstrom": 0.004}, reach=20)
-    measured = Measured(np.asarray(line(jnp.asarray(STATED))) * 1.01, 1.5)
+    measured = Measured(np.asarray(line(jnp.asarray(NOMINAL))) * 1.01, 1.5)
     result = fit(line, problem, measured)
     assert result.standard_errors[0] > 0.3 * 0.1
     samples = bootstrap(line, measured, result, KEY, draws, method=method)
@@ -62,7 +62,7 @@ def test_beside_laplace():
     What the curve does not depend on is uniform between its bounds in both.
     """
     free = {"c30_mm": 0.001, "inner_mrad": 3.0}
-    problem, measured = Problem.within(STATED, free), noisy(0, x=STATED)
+    problem, measured = Problem.within(NOMINAL, free), noisy(0, x=NOMINAL)
     result = fit(analytic, problem, measured)
     ours = bootstrap(analytic, measured, result, KEY, 400)
     others = laplace(analytic, measured, result, KEY)
@@ -95,6 +95,6 @@ def test_bad_arguments():
     with pytest.raises(InputError) as caught:
         bootstrap(analytic, measured, result, KEY, 1, method="newton", at_once=0)
     assert len(caught.value.problems) == 3
-    free = fit(analytic, Problem.within(STATED, {"inner_mrad": 1.0}), measured)
+    free = fit(analytic, Problem.within(NOMINAL, {"inner_mrad": 1.0}), measured)
     with pytest.raises(InputError, match="no posterior"):
         bootstrap(analytic, Measured(measured.ppiscs), free, KEY)

@@ -8,7 +8,7 @@ from ppiscs_jax.inverse.config import REACH, FitConfig
 from ppiscs_jax.inverse.problem import Free
 from ppiscs_jax.io.library import Library
 
-STATED = {
+NOMINAL = {
     "element": "Au",
     "zone_axis": "110",
     "voltage_kv": 300.0,
@@ -22,7 +22,7 @@ LIBRARY = Library(np.array([0.02, 0.01]), np.array([3, 1]), np.array([2e-4, 1e-4
 
 
 def config(**fields):
-    return FitConfig.model_validate({"stated": STATED, **fields})
+    return FitConfig.model_validate({"nominal": NOMINAL, **fields})
 
 
 def test_problem():
@@ -80,8 +80,8 @@ def test_dose():
 
 def test_problems_are_named():
     """Settings and names, all at once."""
-    stated = {**STATED, "voltage_kv": 1.0}
-    given = config(stated=stated, std={"angle": 1.0}, bounds={"element": (70.0, 80.0)})
+    nominal = {**NOMINAL, "voltage_kv": 1.0}
+    given = config(nominal=nominal, std={"angle": 1.0}, bounds={"element": (70.0, 80.0)})
     with pytest.raises(InputError) as caught:
         given.problem({})
     assert [p.split(":")[0] for p in caught.value.problems] == [

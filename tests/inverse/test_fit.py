@@ -10,7 +10,7 @@ from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Free, Problem
 
-STATED = np.array([79, 0, 300, -0.0006, 13.61, 20.78, 45.09, 189.56, 0.090])
+NOMINAL = np.array([79, 0, 300, -0.0006, 13.61, 20.78, 45.09, 189.56, 0.090])
 TRUE = np.array([79, 0, 300, 0.0008, 50.0, 21.0, 46.0, 190.0, 0.092])
 STD = {
     "c30_mm": 0.001,
@@ -20,7 +20,7 @@ STD = {
     "outer_mrad": 1.0,
     "rmsd_angstrom": 0.003,
 }
-"""Stated and true settings and errors of the paper's Fig. 10; its element and zone do not matter
+"""Nominal and true settings and errors of the paper's Fig. 10; its element and zone do not matter
 to the models here."""
 
 THICKNESS = 40
@@ -46,12 +46,12 @@ def line(x):
     return n * (1 + 10 * (x[8] - 0.09)) + 0.1 * n**2 * (x[5] - 20)
 
 
-def gaussian(stds=STD, stated=STATED, reach=4.0):
+def gaussian(stds=STD, nominal=NOMINAL, reach=4.0):
     """A problem with Gaussian priors of these errors, cut at some of them."""
     names = ("element", "zone_axis", "voltage_kv", *STD)
-    values = dict(zip(names, stated, strict=True))
+    values = dict(zip(names, nominal, strict=True))
     return Problem(
-        stated, {n: Free(values[n] - reach * s, values[n] + reach * s, s) for n, s in stds.items()}
+        nominal, {n: Free(values[n] - reach * s, values[n] + reach * s, s) for n, s in stds.items()}
     )
 
 
@@ -67,7 +67,7 @@ def test_paper_case():
 
     Truth within 4 posterior widths of the estimates: 1 of 16,000 is not.
     """
-    result = fit(analytic, Problem.within(STATED, STD), noisy(0))
+    result = fit(analytic, Problem.within(NOMINAL, STD), noisy(0))
     assert result.success
     assert result.explained
     told = {"convergence_mrad": 21.0, "inner_mrad": 46.0, "rmsd_angstrom": 0.092}
@@ -77,10 +77,10 @@ def test_paper_case():
         assert parameter.verdict == "identified" or "at its upper bound" in parameter.verdict
         assert abs(parameter.estimate - true) < 4 * parameter.standard_error
         assert parameter.standard_error < 0.5 * parameter.prior_width
-    for name, stated in (("c30_mm", -0.0006), ("c10_angstrom", 13.61)):
+    for name, nominal in (("c30_mm", -0.0006), ("c10_angstrom", 13.61)):
         parameter = result.parameters[name]
         assert parameter.verdict == "not identifiable: PPISCS does not depend on it"
-        assert parameter.estimate == stated
+        assert parameter.estimate == nominal
         assert parameter.standard_error == pytest.approx(STD[name] / np.sqrt(3))
         assert name in result.message
     assert result.parameters["outer_mrad"].verdict.startswith("unconstrained by the data")
@@ -95,30 +95,30 @@ def test_exact_curve_gives_the_truth():
     """
     exact = np.asarray(analytic(jnp.asarray(TRUE)), float)
     told = {n: STD[n] for n in ("convergence_mrad", "inner_mrad", "rmsd_angstrom")}
-    stated = TRUE.copy()
-    stated[[5, 6, 8]] = STATED[[5, 6, 8]]
-    result = fit(analytic, Problem.within(stated, told), Measured(exact, 1e-3 * exact.max()))
+    nominal = TRUE.copy()
+    nominal[[5, 6, 8]] = NOMINAL[[5, 6, 8]]
+    result = fit(analytic, Problem.within(nominal, told), Measured(exact, 1e-3 * exact.max()))
     np.testing.assert_allclose(result.estimates, [21.0, 46.0, 0.092], rtol=1e-6)
     assert result.cost < 1e-4
 
 
 def test_linear_model_in_closed_form():
-    """Posterior of a linear model: H = JᵀJ/σ² + prior, mean = stated + H⁻¹ Jᵀ(y − f)/σ²."""
+    """Posterior of a linear model: H = JᵀJ/σ² + prior, mean = nominal + H⁻¹ Jᵀ(y − f)/σ²."""
     std = np.array([0.5, 0.004])
     problem = gaussian({"convergence_mrad": 0.5, "rmsd_angstrom": 0.004}, reach=20)
     n, sigma = np.arange(1, 11), 0.05
-    x = jnp.asarray(STATED, jnp.float32)
-    stated = n * (1 + 10 * (0.090 - 0.09)) + 0.1 * n**2 * (20.78 - 20)
-    np.testing.assert_allclose(line(x), stated, rtol=1e-4)
-    y = stated + 0.3 * np.sin(n)
+    x = jnp.asarray(NOMINAL, jnp.float32)
+    nominal = n * (1 + 10 * (0.090 - 0.09)) + 0.1 * n**2 * (20.78 - 20)
+    np.testing.assert_allclose(line(x), nominal, rtol=1e-4)
+    y = nominal + 0.3 * np.sin(n)
     slopes = np.stack([0.1 * n**2, 10.0 * n], axis=1)
     information = slopes.T @ slopes / sigma**2 + np.diag(1 / std**2)
     prior_mean = np.array([20.78, 0.090])
-    mean = prior_mean + np.linalg.solve(information, slopes.T @ (y - stated) / sigma**2)
+    mean = prior_mean + np.linalg.solve(information, slopes.T @ (y - nominal) / sigma**2)
     result = fit(line, problem, Measured(y, sigma))
     np.testing.assert_allclose(result.estimates, mean, rtol=1e-7)
     np.testing.assert_allclose(result.covariance, np.linalg.inv(information), rtol=1e-7)
-    residual = (y - stated - slopes @ (mean - prior_mean)) / sigma
+    residual = (y - nominal - slopes @ (mean - prior_mean)) / sigma
     prior = (mean - prior_mean) / std
     assert result.chi_squared == pytest.approx(residual @ residual + prior @ prior, rel=1e-7)
     assert result.dof == 10
@@ -170,20 +170,20 @@ def test_both_methods_find_the_same_minimum():
 
 
 def test_paper_method_lowers_its_cost_inside_the_bounds():
-    problem = Problem.within(STATED, STD)
+    problem = Problem.within(NOMINAL, STD)
     measured = Measured(noisy(5).ppiscs)
     result = fit(analytic, problem, measured, method="nelder-mead", cost="absolute")
-    before = np.sum(np.abs(measured.ppiscs - np.asarray(analytic(jnp.asarray(STATED)))))
+    before = np.sum(np.abs(measured.ppiscs - np.asarray(analytic(jnp.asarray(NOMINAL)))))
     assert result.cost < 0.2 * before
     low, high = problem.bounds
     assert np.all((result.estimates >= low) & (result.estimates <= high))
-    np.testing.assert_array_equal(result.estimates[:2], STATED[3:5])
+    np.testing.assert_array_equal(result.estimates[:2], NOMINAL[3:5])
 
 
 def test_numbers_at_their_bounds_are_told():
     """The truth is at 46 mrad, the upper bound at 45.5."""
-    problem = Problem(STATED, {"inner_mrad": Free(44.0, 45.5)})
-    x = STATED.copy()
+    problem = Problem(NOMINAL, {"inner_mrad": Free(44.0, 45.5)})
+    x = NOMINAL.copy()
     x[6] = 46.0
     result = fit(analytic, problem, noisy(0, x=x))
     assert result.parameters["inner_mrad"].at_bound
@@ -214,8 +214,8 @@ def test_unknown_errors_are_estimated_from_residuals():
     """Errors of 1 % of the maximum, from 40 − 2 residuals known to 1/√76 = 11 %; 4 of those."""
     told = {n: 4 * STD[n] for n in ("inner_mrad", "rmsd_angstrom")}
     measured = noisy(7, relative=0.01)
-    known = fit(analytic, Problem.within(STATED, told), measured)
-    unknown = fit(analytic, Problem.within(STATED, told), Measured(measured.ppiscs))
+    known = fit(analytic, Problem.within(NOMINAL, told), measured)
+    unknown = fit(analytic, Problem.within(NOMINAL, told), Measured(measured.ppiscs))
     np.testing.assert_allclose(unknown.estimates, known.estimates, rtol=1e-4)
     np.testing.assert_allclose(unknown.standard_errors, known.standard_errors, rtol=0.45)
     assert np.isnan(unknown.p_value)
@@ -233,7 +233,7 @@ def test_gaps_and_missing_thicknesses_are_the_same():
     for other in (missing, longer):
         np.testing.assert_array_equal(other.estimates, gaps.estimates)
     assert gaps.dof == 37
-    shorter = Settings.from_vector(np.concatenate([[79, 1], STATED[2:]]))
+    shorter = Settings.from_vector(np.concatenate([[79, 1], NOMINAL[2:]]))
     along_100 = Problem.within(shorter, {"rmsd_angstrom": 0.003})
     assert fit(analytic, along_100, Measured(values[:30], error[:30])).success
     with pytest.raises(InputError, match=r"at up to 39 atoms; .* gives 1 to 30"):
@@ -250,7 +250,7 @@ def test_compiled_once():
 
     fit(counted, gaussian(), noisy(0))
     before = len(traces)
-    fit(counted, gaussian(stated=TRUE), noisy(1))
+    fit(counted, gaussian(nominal=TRUE), noisy(1))
     assert len(traces) == before
 
 
@@ -282,9 +282,9 @@ def test_precision():
 def test_wrong_units(unit, factor):
     wrong = Measured(factor * noisy(0).ppiscs)
     with pytest.raises(InputError, match=f"convert from {unit} to Å²"):
-        fit(analytic, Problem.within(STATED, STD), wrong)
+        fit(analytic, Problem.within(NOMINAL, STD), wrong)
     free = {"gain": Free(factor / 3, 3 * factor), "rmsd_angstrom": Free(0.087, 0.093)}
-    result = fit(analytic, Problem(STATED, free, gain=factor), wrong)
+    result = fit(analytic, Problem(NOMINAL, free, gain=factor), wrong)
     assert result.parameters["gain"].estimate == pytest.approx(factor, rel=0.2)
 
 
@@ -326,20 +326,20 @@ def test_noise_may_go_below_zero():
 @pytest.mark.parametrize(
     ("x", "free", "message"),
     [
-        (STATED, {"rmsd_angstrom": Free(0.1, 0.12)}, "rmsd_angstrom, as stated = 0.09 Å: must be"),
-        (STATED, {"rmsd_angstrom": Free(0.1, 0.05)}, "bounds 0.1 to 0.05 Å: must go up"),
-        (STATED, {"rmsd_angstrom": Free(0.05, 0.5)}, "upper bound = 0.5 Å: must be 0 to 0.3 Å"),
-        (STATED, {"rmsd_angstrom": Free(0.05, 0.1, 0.0)}, "prior_std = 0 Å: must be above 0"),
-        (STATED, {"rmsd_angstrom": (0.05, 0.1)}, r"must be Free\(low, high, prior_std\)"),
-        (STATED, {"rmsd": Free(0.05, 0.1)}, "free = 'rmsd': must be one of voltage_kv"),
-        (STATED, {"element": Free(10, 80)}, "free = 'element': must be one of"),
-        (STATED, {}, "nothing is to be estimated"),
+        (NOMINAL, {"rmsd_angstrom": Free(0.1, 0.12)}, "nominal rmsd_angstrom = 0.09 Å: must be"),
+        (NOMINAL, {"rmsd_angstrom": Free(0.1, 0.05)}, "bounds 0.1 to 0.05 Å: must go up"),
+        (NOMINAL, {"rmsd_angstrom": Free(0.05, 0.5)}, "upper bound = 0.5 Å: must be 0 to 0.3 Å"),
+        (NOMINAL, {"rmsd_angstrom": Free(0.05, 0.1, 0.0)}, "prior_std = 0 Å: must be above 0"),
+        (NOMINAL, {"rmsd_angstrom": (0.05, 0.1)}, r"must be Free\(low, high, prior_std\)"),
+        (NOMINAL, {"rmsd": Free(0.05, 0.1)}, "free = 'rmsd': must be one of voltage_kv"),
+        (NOMINAL, {"element": Free(10, 80)}, "free = 'element': must be one of"),
+        (NOMINAL, {}, "nothing is to be estimated"),
         (
-            STATED,
+            NOMINAL,
             {"inner_mrad": Free(40, 150), "outer_mrad": Free(140, 200)},
             "inner_mrad up to 150 mrad and outer_mrad from 140 mrad",
         ),
-        (STATED[:8], {"rmsd_angstrom": Free(0.05, 0.1)}, r"vector of shape \(8,\)"),
+        (NOMINAL[:8], {"rmsd_angstrom": Free(0.05, 0.1)}, r"vector of shape \(8,\)"),
     ],
 )
 def test_bad_problems(x, free, message):
@@ -349,7 +349,7 @@ def test_bad_problems(x, free, message):
 
 def test_all_problems_at_once():
     with pytest.raises(InputError) as caught:
-        Problem(STATED, {"rmsd": Free(0, 1), "inner_mrad": Free(300, "x")}, gain=-1)
+        Problem(NOMINAL, {"rmsd": Free(0, 1), "inner_mrad": Free(300, "x")}, gain=-1)
     assert len(caught.value.problems) == 4
     with pytest.raises(InputError) as caught:
         fit(analytic, gaussian(), noisy(0), method="newton", cost="absolute", max_evaluations=0)
@@ -387,11 +387,11 @@ def test_simulator_recovers_rmsd():
     settings = Settings("Au", "110", 300.0, 20.0, 60.0, 150.0, 0.085)
     forward, true = simulator(settings, 8, waves=4), settings.to_vector()
     exact = np.asarray(jax.jit(forward)(true), float)
-    stated = true.copy()
-    stated[8] = 0.090
+    nominal = true.copy()
+    nominal[8] = 0.090
     error = 0.005 * exact.max()
     measured = Measured(exact + error * np.random.default_rng(0).standard_normal(8), error)
-    problem = Problem(stated, {"rmsd_angstrom": Free(0.07, 0.11, 0.01)})
+    problem = Problem(nominal, {"rmsd_angstrom": Free(0.07, 0.11, 0.01)})
     result = fit(forward, problem, measured, precision="single")
     assert result.success
     assert result.explained

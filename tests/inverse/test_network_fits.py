@@ -14,7 +14,7 @@ from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.surrogate.predict import load_surrogate
-from tests.inverse.test_fit import STATED, STD, TRUE, gaussian
+from tests.inverse.test_fit import NOMINAL, STD, TRUE, gaussian
 
 SILVER = np.array([47, 1])
 """Atomic number and code of the zone axis of the paper's Fig. 10."""
@@ -23,18 +23,18 @@ SILVER = np.array([47, 1])
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["trf", "nelder-mead"])
 def test_the_papers_problem(method):
-    """Fig. 10 with 0.1 % of noise: within 4 standard errors; aberrations stay as stated.
+    """Fig. 10 with 0.1 % of noise: within 4 standard errors; aberrations keep their nominal values.
 
     The network's own dependence on C30 and C10 is no information, and their standard errors
     are those of their priors, cut at 4 of their standard deviations.
     """
     model = load_surrogate("densenet")
-    stated, true = (np.concatenate([SILVER, x[2:]]) for x in (STATED, TRUE))
+    nominal, true = (np.concatenate([SILVER, x[2:]]) for x in (NOMINAL, TRUE))
     exact = np.asarray(model.curve(true.astype(np.float32)), float)
     exact = exact[np.isfinite(exact)]
     error = 1e-3 * exact.max()
     values = exact + error * np.random.default_rng(3).normal(size=len(exact))
-    problem = gaussian(stated=stated)
+    problem = gaussian(nominal=nominal)
     found = fit(model.curve, problem, Measured(values, error), method=method, model_error=False)
     assert found.success
     truth = dict(zip(("element", "zone_axis", "voltage_kv", *STD), true, strict=True))
@@ -70,10 +70,10 @@ def test_simulated_curves():
         x, free = curve.settings.to_vector(), {}
         for name in names:
             std = config.std[name]
-            stated = float(getattr(curve.settings, name)) + std * random.normal()
+            nominal = float(getattr(curve.settings, name)) + std * random.normal()
             low, high = model.trained_range.limits_of(x).get(name, (-np.inf, np.inf))
-            stated = float(np.clip(stated, low + 0.01 * std, high - 0.01 * std))
-            free[name] = Free(max(stated - 5 * std, low), min(stated + 5 * std, high), std)
+            nominal = float(np.clip(nominal, low + 0.01 * std, high - 0.01 * std))
+            free[name] = Free(max(nominal - 5 * std, low), min(nominal + 5 * std, high), std)
         start = curve.settings.to_vector()
         for name in names:
             start[{"convergence_mrad": 5, "inner_mrad": 6, "rmsd_angstrom": 8}[name]] = (

@@ -15,7 +15,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.posterior import deviance_residual, log_posteriors, one_case
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.inverse.uncertainty import nuts
-from tests.inverse.test_fit import STATED, TRUE, analytic, gaussian, line, noisy
+from tests.inverse.test_fit import NOMINAL, TRUE, analytic, gaussian, line, noisy
 
 STEPS = np.array([[0, 0], [0.1, -0.001], [-0.2, 0.002]])
 
@@ -24,7 +24,7 @@ STEPS = np.array([[0, 0], [0.1, -0.001], [-0.2, 0.002]])
 def test_residuals_add_up_to_the_posterior(poisson):
     """But for a constant: densities of scipy, of the values and of the priors."""
     problem = gaussian({"convergence_mrad": 0.25, "rmsd_angstrom": 0.003})
-    free = problem.stated + STEPS
+    free = problem.nominal + STEPS
     dose, error = 300.0, 0.1
     counts = np.random.default_rng(0).poisson(dose * np.asarray(line(jnp.asarray(TRUE))))
     counts[0] = 0
@@ -33,8 +33,8 @@ def test_residuals_add_up_to_the_posterior(poisson):
     with jax.enable_x64(True):
         layout, case = one_case(line, problem, measured)
         found = log_posteriors(line, layout, case, free)
-        models = np.stack([line(jnp.asarray(STATED).at[jnp.array([5, 8])].set(f)) for f in free])
-    of_prior = stats.norm.logpdf(free, problem.stated, [0.25, 0.003]).sum(axis=1)
+        models = np.stack([line(jnp.asarray(NOMINAL).at[jnp.array([5, 8])].set(f)) for f in free])
+    of_prior = stats.norm.logpdf(free, problem.nominal, [0.25, 0.003]).sum(axis=1)
     of_data = (
         stats.poisson.logpmf(counts, dose * models)
         if poisson
@@ -89,7 +89,7 @@ def test_nuts_on_a_linear_model():
     """
     pytest.importorskip("numpyro", reason="numpyro is not installed")
     n, error, prior = np.arange(1, 11), 1.0, 0.01
-    problem = Problem(STATED, {"rmsd_angstrom": Free(0.089, 0.12, prior)})
+    problem = Problem(NOMINAL, {"rmsd_angstrom": Free(0.089, 0.12, prior)})
     measured = Measured(n * (1 + 10 * (0.091 - 0.09)) + 0.1 * n**2 * 0.78, error)
     precision = np.sum((10.0 * n) ** 2) / error**2 + 1 / prior**2
     mean = 0.090 + 0.001 * np.sum((10.0 * n) ** 2) / error**2 / precision
@@ -106,7 +106,7 @@ def test_nuts_on_a_linear_model():
 
 def test_nuts_needs_errors_and_draws():
     pytest.importorskip("numpyro", reason="numpyro is not installed")
-    problem = Problem.within(STATED, {"rmsd_angstrom": 0.003})
+    problem = Problem.within(NOMINAL, {"rmsd_angstrom": 0.003})
     with pytest.raises(InputError, match="no posterior"):
         nuts(analytic, problem, Measured(noisy(0).ppiscs), jax.random.key(0))
     with pytest.raises(InputError, match="draws = 0: must be 4 to"):

@@ -13,7 +13,7 @@ from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Problem
 from ppiscs_jax.inverse.simplex import FATOL, XATOL, advance, begin
 from tests.inverse.test_batch import random_cases
-from tests.inverse.test_fit import STATED, STD, TRUE, analytic, gaussian, noisy
+from tests.inverse.test_fit import NOMINAL, STD, TRUE, analytic, gaussian, noisy
 
 
 def rosenbrock(part):
@@ -106,11 +106,11 @@ def test_fits_as_by_scipy(cost):
 
     Where a restart goes on, it is below.
     """
-    problem = Problem.within(STATED, STD)
+    problem = Problem.within(NOMINAL, STD)
     measured = [noisy(seed) for seed in range(3)]
     together = fit_batch(analytic, problem, measured, method="nelder-mead", cost=cost)
     assert np.all(together.converged)
-    np.testing.assert_array_equal(together.estimates[:, :2], np.tile(STATED[3:5], (3, 1)))
+    np.testing.assert_array_equal(together.estimates[:, :2], np.tile(NOMINAL[3:5], (3, 1)))
     np.testing.assert_array_equal(together.without_effect[0], [1, 1, 0, 0, 0, 0])
     for i, curve in enumerate(measured):
         single = fit(analytic, problem, curve, method="nelder-mead", cost=cost)
@@ -133,13 +133,13 @@ def test_both_methods_agree_and_groups_do_not_matter():
 @pytest.mark.slow
 def test_nothing_to_move_and_no_time():
     """A curve that depends on nothing free; and one evaluation each."""
-    blind = Problem.within(STATED, {"c30_mm": 0.001})
-    fits = fit_batch(analytic, blind, [noisy(0, x=STATED)] * 2, method="nelder-mead")
+    blind = Problem.within(NOMINAL, {"c30_mm": 0.001})
+    fits = fit_batch(analytic, blind, [noisy(0, x=NOMINAL)] * 2, method="nelder-mead")
     assert np.all(fits.converged)
-    np.testing.assert_array_equal(fits.estimates, STATED[3])
+    np.testing.assert_array_equal(fits.estimates, NOMINAL[3])
     short = fit_batch(analytic, gaussian(), [noisy(0)], method="nelder-mead", max_iterations=1)
     assert not short.converged[0]
-    np.testing.assert_array_equal(short.estimates[0], gaussian().stated)
+    np.testing.assert_array_equal(short.estimates[0], gaussian().nominal)
 
 
 def test_bad_options():

@@ -12,7 +12,7 @@ from ppiscs_jax.inverse.fit import fit
 from ppiscs_jax.inverse.measured import Measured
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.inverse.uncertainty import Samples, laplace, prior_samples, propagate
-from tests.inverse.test_fit import STATED, STD, analytic, gaussian, line, noisy
+from tests.inverse.test_fit import NOMINAL, STD, analytic, gaussian, line, noisy
 
 KEY = jax.random.key(0)
 
@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 def test_prior_samples():
     """Uniform between bounds alone, else a Gaussian cut at the bounds; by Kolmogorov–Smirnov."""
     problem = Problem(
-        STATED,
+        NOMINAL,
         {"inner_mrad": Free(45.0, 46.5), "rmsd_angstrom": Free(0.088, 0.1, 0.003)},
     )
     samples = prior_samples(problem, KEY, 2000)
@@ -39,21 +39,21 @@ def test_paper_propagation():
 
     Of the standard deviation of N uniform draws it is σ √(0.8 / 4N): their kurtosis is 1.8.
     """
-    problem = Problem.within(STATED, {"rmsd_angstrom": 0.0025, "c30_mm": 0.001})
+    problem = Problem.within(NOMINAL, {"rmsd_angstrom": 0.0025, "c30_mm": 0.001})
     spread = propagate(line, problem, prior_samples(problem, KEY))
     expected = 10 * np.arange(1, 11) * 0.0025 / np.sqrt(3)
     np.testing.assert_allclose(spread.std_error, expected * np.sqrt(0.8 / 4000), rtol=0.15)
     assert np.all(np.abs(spread.std - expected) < 4 * spread.std_error)
-    np.testing.assert_allclose(spread.mean, line(jnp.asarray(STATED)), rtol=1e-2)
+    np.testing.assert_allclose(spread.mean, line(jnp.asarray(NOMINAL)), rtol=1e-2)
 
 
 def test_propagation_of_gain_and_of_no_effect():
     """Gain within ± 3 %: std / curve is 0.03/√3 at all thicknesses. C30: nothing."""
-    problem = Problem.within(STATED, {"gain": 0.03})
+    problem = Problem.within(NOMINAL, {"gain": 0.03})
     spread = propagate(analytic, problem, prior_samples(problem, KEY, 4000))
-    curve = np.asarray(analytic(jnp.asarray(STATED)))
+    curve = np.asarray(analytic(jnp.asarray(NOMINAL)))
     np.testing.assert_allclose(spread.std / curve, 0.03 / np.sqrt(3), rtol=0.03)
-    problem = Problem.within(STATED, {"c30_mm": 0.001})
+    problem = Problem.within(NOMINAL, {"c30_mm": 0.001})
     spread = propagate(analytic, problem, prior_samples(problem, KEY, 10))
     np.testing.assert_allclose(spread.std, 0, atol=1e-7)
     np.testing.assert_allclose(spread.std_error, 0, atol=1e-6)
@@ -63,15 +63,15 @@ def test_propagation_outside_the_model():
     def narrow(x):
         return jnp.where(x[8] > 0.09, jnp.nan, analytic(x))
 
-    problem = Problem.within(STATED, {"rmsd_angstrom": 0.003})
+    problem = Problem.within(NOMINAL, {"rmsd_angstrom": 0.003})
     with pytest.raises(InputError, match=r"for \d+.\d% of the draws the forward model gives"):
         propagate(narrow, problem, prior_samples(problem, KEY, 50))
     with pytest.raises(InputError, match=r"for 100.0% of the draws"):
         propagate(lambda x: x * jnp.nan, problem, prior_samples(problem, KEY, 50))
-    other = Problem.within(STATED, {"inner_mrad": 1.0})
+    other = Problem.within(NOMINAL, {"inner_mrad": 1.0})
     with pytest.raises(InputError, match=r"samples: of \('rmsd_angstrom',\)"):
         propagate(analytic, other, prior_samples(problem, KEY, 50))
-    along_100 = np.concatenate([[79, 1], STATED[2:]])
+    along_100 = np.concatenate([[79, 1], NOMINAL[2:]])
     problem = Problem.within(along_100, {"rmsd_angstrom": 0.003})
     spread = propagate(analytic, problem, prior_samples(problem, KEY, 50))
     np.testing.assert_array_equal(np.isnan(spread.std), np.arange(1, 41) > 30)
@@ -98,7 +98,7 @@ def test_laplace_of_a_linear_model():
     Mean within 5 σ/√ESS, widths within 5 σ/√(2 ESS).
     """
     problem = gaussian({"convergence_mrad": 0.5, "rmsd_angstrom": 0.004}, reach=20)
-    measured = Measured(np.asarray(line(jnp.asarray(STATED))) * 1.01, 0.3)
+    measured = Measured(np.asarray(line(jnp.asarray(NOMINAL))) * 1.01, 0.3)
     result = fit(line, problem, measured)
     samples = laplace(line, measured, result, KEY)
     assert samples.effective_size > 0.6 * 4000
@@ -111,7 +111,7 @@ def test_laplace_of_a_linear_model():
 
 def test_laplace_where_bounds_cut():
     """A number that the curve does not depend on stays uniform between its bounds."""
-    problem = Problem.within(STATED, {"c30_mm": 0.001, "inner_mrad": 1.0})
+    problem = Problem.within(NOMINAL, {"c30_mm": 0.001, "inner_mrad": 1.0})
     measured = noisy(0)
     samples = laplace(analytic, measured, fit(analytic, problem, measured), KEY)
     std = np.sqrt(samples.covariance[0, 0])
@@ -131,9 +131,9 @@ def test_laplace_warns():
     def folded(x):
         return 1 + jnp.arange(1, 6) * 1e4 * (x[8] - 0.09) ** 2
 
-    stated = STATED.copy()
-    stated[8] = 0.0902
-    problem = Problem(stated, {"rmsd_angstrom": Free(0.08, 0.1)})
+    nominal = NOMINAL.copy()
+    nominal[8] = 0.0902
+    problem = Problem(nominal, {"rmsd_angstrom": Free(0.08, 0.1)})
     measured = Measured(1 + np.arange(1, 6) * 1e4 * 0.005**2, 1e-4)
     result = fit(folded, problem, measured)
     with pytest.warns(UserWarning, match=r"only \d+ of 100 draws count"):
@@ -167,6 +167,6 @@ def test_coverage_of_many(noise):
 @pytest.mark.slow
 def test_coverage_between_bounds():
     """The paper's problem, 500 cases: intervals of draws hold where bounds cut posteriors."""
-    problem = Problem.within(STATED, STD)
+    problem = Problem.within(NOMINAL, STD)
     found = coverage(analytic, problem, KEY, standard_error=3e-3, cases=500, draws=2000)
     np.testing.assert_allclose(found.fractions, [[0.68], [0.95]] * np.ones(6), atol=0.06)

@@ -7,12 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common import Annulus, Illuminated
+from experiments.common import Annulus
 from experiments.dataset.study import measure
 from experiments.dataset.study.filling import detector_deviation, diffuse_share, spacings
 from experiments.dataset.study.schema import Config
 from experiments.dataset.study.simulate import grid_of, settings_of, simulate
 from ppiscs_jax.campaign.config import Campaign
+from ppiscs_jax.settings_config import Illuminated
 from ppiscs_jax.surrogate.table import neighbours
 
 Rows = list[dict[str, Any]]

@@ -6,9 +6,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from experiments.common import ROOT, Annulus, Illuminated
+from experiments.common import ROOT, Annulus
 from ppiscs_jax.campaign.config import AngleRange, Campaign
 from ppiscs_jax.config import Model, load_config
+from ppiscs_jax.settings_config import Illuminated
 
 Detectors = Annotated[list[Annulus], Field(min_length=1)]
 Specimens = Annotated[list[Illuminated], Field(min_length=1)]

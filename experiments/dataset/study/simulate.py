@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from experiments.common import Illuminated
 from experiments.dataset.study.schema import Config
 from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.campaign.task import task_grid
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.settings_config import Illuminated
 from ppiscs_jax.simulation.batches import kernel_of
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.simulation.plan import Plan
