@@ -1,4 +1,4 @@
-"""What is installed, whether it works, and what is wrong with it in plain words."""
+"""Check of the installation: versions, devices, and a small simulation."""
 
 import importlib.util
 import os

@@ -71,7 +71,7 @@ class MissingExtraError(InputError, ModuleNotFoundError):
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is one real number: no text, no truth value, no array of several."""
+    """Whether `value` is a single real number, rather than text, a bool or an array of several."""
     if value is None or isinstance(value, bool | np.bool_ | str | bytes | complex):
         return False
     try:
@@ -93,8 +93,8 @@ def range_problem(
 ) -> str | None:
     """Say what is wrong with `value`, or None if it is a number with low ≤ value ≤ high.
 
-    `open_low` excludes the lower bound itself, `whole` everything but integers. NaN is outside
-    every range. Of angles in mrad it says so where they seem to be in rad.
+    `open_low` excludes the lower bound itself; `whole` accepts integers only. NaN is outside every
+    range. If an angle in mrad seems to have been given in rad, the message points this out.
     """
     suffix = f" {unit}" if unit else ""
     if open_low:
@@ -110,7 +110,7 @@ def range_problem(
         return None
     problem = f"{field} = {float(value):.10g}{suffix}: must be {allowed}"
     if unit.startswith("mrad") and 0 < value < low <= 1000 * value <= high:
-        problem += f"; is it in rad? {value:g} rad are {1000 * value:g} mrad"
+        problem += f"; if it is in rad, give {1000 * value:g} mrad"
     return problem
 
 

@@ -136,7 +136,7 @@ def claimed(folder: str | Path) -> Iterator[None]:
     lock = FileLock(path, timeout=0)
     try:
         with warnings.catch_warnings():
-            # That there are no locks on this file system.
+            # filelock warns if the file system does not support locks.
             warnings.simplefilter("ignore", UserWarning)
             lock.acquire()
     except Timeout as error:

@@ -41,9 +41,9 @@ RANGES = {
 }
 """What the simulator accepts, per field: lowest, highest, unit.
 
-No aperture that forms a probe is below 0.5 mrad, whose diffraction limit 0.61 λ/α is 24 Å at
-300 kV, and no detector ends below 1 mrad, inside the unscattered beam of all but the smallest of
-them. Angles in radians, up to 0.1 and 0.25, are below, and so are refused.
+A convergence angle below 0.5 mrad does not form a useful probe: its diffraction limit 0.61 λ/α is
+24 Å at 300 kV. An outer angle below 1 mrad lies within the unscattered beam for nearly all
+apertures. These lower limits also reject angles that are given in radians.
 """
 
 MOST_MISTILT_MRAD = 100.0
@@ -94,10 +94,10 @@ class Settings:
         c30_mm, c10_angstrom: spherical aberration [mm] and defocus C10 [Å] (positive is
             overfocus, as in abTEM's C10). PPISCS does not depend on them.
         mistilt_mrad: direction of the optical axis in the crystal's frame, (x, y) [mrad], up to
-            100 mrad: aperture and detector are centred there instead of on the zone axis. The
-            surrogates know (0, 0) only.
-        temperature_k: instead of rmsd_angstrom, the temperature [K] from which it follows
-            (Gao & Peng 1999). Not kept.
+            100 mrad: aperture and detector are centred there instead of on the zone axis.
+            Surrogates support (0, 0) only.
+        temperature_k: temperature [K], an alternative to rmsd_angstrom, which is then computed
+            from it (Gao & Peng 1999). It is not stored.
 
     Raises:
         InputError: naming every field that is out of range, with its value and unit.
@@ -156,7 +156,7 @@ class Settings:
         return [problem] if problem else []
 
     def _range_problems(self) -> list[str]:
-        """What is wrong with the numbers; traced values cannot be judged and pass."""
+        """Problems of the numbers; traced values cannot be checked and are accepted."""
         problems = []
         numbers = {}
         for field, (low, high, unit) in RANGES.items():
@@ -169,7 +169,7 @@ class Settings:
                 continue
             numbers[field] = float(value)
             if not isinstance(value, jax.Array) or not jnp.issubdtype(value.dtype, jnp.floating):
-                # JAX does not differentiate in integers, and knows no decimals.
+                # JAX cannot differentiate with respect to integers, and does not support Decimal.
                 object.__setattr__(self, field, numbers[field])
         inner, outer = numbers.get("inner_mrad"), numbers.get("outer_mrad")
         if inner is not None and outer is not None and inner >= outer:
@@ -200,7 +200,7 @@ class Settings:
         θe mrad, rmsd Å]. A NumPy array; inside jit and grad, numbers being traced, a JAX array.
 
         Raises:
-            InputError: the crystal is mistilted, which the nine numbers do not say.
+            InputError: the crystal is mistilted; the nine numbers do not include the mistilt.
         """
         if not isinstance(self.mistilt_mrad[0], jax.core.Tracer) and any(self.mistilt_mrad):
             x, y = self.mistilt_mrad

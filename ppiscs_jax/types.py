@@ -1,4 +1,4 @@
-"""Array types shared by the floors above."""
+"""Array types used throughout the package."""
 
 from jaxtyping import Array, Float
 

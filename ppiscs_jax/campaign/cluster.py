@@ -46,7 +46,7 @@ class SlurmConfig(Model):
 
 @dataclass(frozen=True)
 class Resources:
-    """What to compute on; at most one of the last two.
+    """Compute resources. At most one of `scheduler` and `slurm` may be given.
 
     Attributes:
         workers: processes on this machine; 1 computes in this process, on a GPU in
@@ -61,7 +61,7 @@ class Resources:
     slurm: Path | None = None
 
     def problems(self) -> list[str]:
-        """What is wrong with them, as far as can be told without trying."""
+        """Problems that can be found without connecting to a cluster."""
         found = []
         if self.workers < 1:
             found.append(f"workers = {self.workers}: must be 1 or more")
@@ -81,7 +81,7 @@ class Resources:
 
 @contextmanager
 def runner(resources: Resources) -> Iterator[Runner]:
-    """A function that runs tasks on the resources, which are let go of in the end.
+    """A function that runs tasks on the resources, which are released afterwards.
 
     Raises:
         InputError: the scheduler does not answer, or a needed package is missing.

@@ -69,7 +69,7 @@ class Campaign(Model):
         "rmsd_angstrom",
         "rmsd_angstrom_of",
     )
-    """What a campaign may get more of without becoming another one."""
+    """Fields whose values may be extended when a campaign is resumed."""
 
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     elements: Annotated[list[str], Field(min_length=1)]
@@ -167,7 +167,7 @@ class Campaign(Model):
         return problems
 
     def _noise_problems(self) -> list[str]:
-        """What kernels with these edges could not say of the noise limits."""
+        """Noise limits that kernels with these edges cannot resolve."""
         apertures = [limit.convergence_mrad for limit in self.noise]
         bins = Bins(np.array(self.kept_rings_mrad), self.angle_edges_mrad)
         problems: list[str] = []
@@ -190,7 +190,7 @@ class Campaign(Model):
 
     @property
     def fingerprint(self) -> str:
-        """What tells campaigns apart: a hash of all that decides a task's numbers."""
+        """Hash of all fields that affect the result of a task; it identifies the campaign."""
         decisive = self.model_dump(mode="json", exclude=set(self.NODES))
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -204,11 +204,11 @@ class Campaign(Model):
         return task.settings(self.noise[0].convergence_mrad, self.detectors_mrad[0])
 
     def tasks(self) -> list["Task"]:
-        """All tasks, so that every first part of them is useful.
+        """All tasks, ordered so that an unfinished campaign is already useful.
 
-        Elements and zone axes come one after the other: whole packed files finish early. Within
-        one, ends and middles of voltage and rmsd come before the rest: from early on everything
-        can be interpolated, ever better.
+        Elements and zone axes are completed one after another. Within each, the ends and then the
+        midpoints of voltage and rmsd come first, so that early results can be interpolated over the
+        whole range.
         """
         return [
             Task(element, zone, voltage, rmsd, self.seed)

@@ -1,4 +1,4 @@
-"""The folder of a campaign: what is finished in it, and that nobody else works in it."""
+"""The folder of a campaign: its finished tasks, and its lock."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What is in files of kernels, whether it is whole, and packing finished campaigns."""
+"""Inspect and verify files of kernels, and pack finished campaigns."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

@@ -49,8 +49,9 @@ def count(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML, as of ppiscs fit, instead of these settings: [nominal] settings, [std] "
-            "standard deviations of what is uncertain, gain too.",
+            help="Configuration file of ppiscs fit (TOML), used instead of the options above: "
+            "[nominal] has the settings, [std] the standard deviations of uncertain settings and "
+            "of the gain.",
         ),
     ] = None,
     pixel: Annotated[
@@ -77,7 +78,10 @@ def count(
     ] = None,
     positions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CSV with x_angstrom, y_angstrom; else they are found."),
+        typer.Option(
+            metavar="FILE",
+            help="CSV file with x_angstrom and y_angstrom. Default: columns are detected.",
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -94,7 +98,7 @@ def count(
         int | None, typer.Option(metavar="N", help="Components of the statistics.")
     ] = None,
     offset: Annotated[
-        int, typer.Option(metavar="N", help="Atoms that the first component has beyond one.")
+        int, typer.Option(metavar="N", help="Number of atoms of the first component, minus one.")
     ] = 0,
     plane: Annotated[
         bool, typer.Option("--plane", help="The background is a plane, not a constant.")
@@ -105,7 +109,7 @@ def count(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which of several images of a file.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="SEED", help="Of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Seed of all random draws.")] = 0,
 ) -> None:
     """Count the atoms of every column of an ADF image.
 
@@ -245,8 +249,8 @@ def _print(counted: "Counted") -> None:
     print_table(table, new_console())
     wrong = float((1 - counts.certainty).sum())
     typer.echo(
-        f"{counts.total} atoms in {len(counts.counts)} columns; by their probabilities, "
-        f"{wrong:.1f} columns are wrong"
+        f"{counts.total} atoms in {len(counts.counts)} columns; expected number of wrong columns: "
+        f"{wrong:.1f}"
     )
     if counts.mixtures is not None:
         minima = ", ".join(map(str, sorted(counts.mixtures.minima))) or "none"

@@ -62,11 +62,11 @@ def verify(path: FileOrFolder) -> None:
 
 @app.command()
 def pack(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of a campaign.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a campaign.")],
     out: Annotated[
         Path,
         typer.Argument(
-            metavar="OUT", help="FILE.h5 for one file, else a folder: one an element and zone axis."
+            metavar="OUT", help="FILE.h5, or a folder with one file per element and zone axis."
         ),
     ],
 ) -> None:

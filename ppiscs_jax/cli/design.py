@@ -39,7 +39,7 @@ FIELDS = {
     "convergence": "convergence_mrad",
     "voltage": "voltage_kv",
 }
-"""What --vary knows."""
+"""Fields of `Settings` that --vary accepts, by their names."""
 
 SUFFIXES = (".json", ".csv")
 
@@ -97,8 +97,8 @@ def design(
         float | None,
         typer.Option(
             metavar="MRAD",
-            help="How far the inner angle must be above the convergence semi-angle. Default: "
-            "anywhere.",
+            help="Smallest difference between the inner angle and the convergence semi-angle. "
+            "Default: no restriction.",
         ),
     ] = None,
     rmsd: Rmsd = None,
@@ -110,10 +110,11 @@ def design(
         typer.Option(metavar="FILE", help="Save as .json, or the table as .csv. May be repeated."),
     ] = None,
 ) -> None:
-    """Find the settings that count atoms best: those of the lowest probability of error, P_e.
+    """Find the settings with the lowest probability of miscounting atoms, P_e.
 
-    With the surrogate that comes with the package, for Poisson counts and equally probable
-    numbers of atoms. What is found is never worse than the best point of a coarse grid.
+    Curves are predicted by the surrogate that comes with the package. Counts are Poisson
+    distributed, and all numbers of atoms are equally probable. The result is at least as good as
+    the best point of a coarse grid.
     """
     # These import much of scipy, which is slow.
     from ppiscs_jax.inverse.design import best_design

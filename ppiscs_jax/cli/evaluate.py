@@ -24,7 +24,7 @@ def evaluate(
         Path,
         typer.Option(
             metavar="FILE",
-            help="Fresh simulations: experiments/fresh_check/result/checks.npz, say.",
+            help="Held-out simulations, such as experiments/fresh_check/result/checks.npz.",
         ),
     ],
 ) -> None:

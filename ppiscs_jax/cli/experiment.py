@@ -13,7 +13,7 @@ from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.table import print_table
 from ppiscs_jax.errors import InputError, choice_problem
 
-app = typer.Typer(help="Figures and studies: each a folder with a config, a runner, a result.")
+app = typer.Typer(help="List and run the experiments of the repository.")
 
 Folder = Annotated[
     Path,

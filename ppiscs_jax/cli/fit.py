@@ -1,4 +1,4 @@
-"""`ppiscs fit` and `ppiscs uncertainty`: what a microscope was, and what not knowing it does."""
+"""`ppiscs fit` and `ppiscs uncertainty`: estimate settings, and propagate their uncertainty."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -51,8 +51,8 @@ def fit(
 ) -> None:
     """Estimate the microscope's settings from a measured PPISCS–thickness curve.
 
-    Prints what the curve says of each number: its estimate, how sure it is, and what it cannot be
-    told from.
+    Prints, for each free parameter, its estimate, its standard error, and the parameter that it is
+    most correlated with.
     """
     from ppiscs_jax.config import load_config  # pydantic is slow to import
     from ppiscs_jax.inverse.config import FitConfig
@@ -91,9 +91,9 @@ def uncertainty(
 ) -> None:
     """Propagate measurement errors of the settings to PPISCS.
 
-    Settings are drawn uniformly within ± [std] of the nominal ones; the standard deviation of
-    their curves is told for each thickness. The config is that of `ppiscs fit`, of which only
-    [nominal], [std], gain, offset_angstrom2 and surrogate count.
+    Settings are drawn uniformly within ± [std] of the nominal values. The command prints the
+    standard deviation of the resulting curves at each thickness. The configuration file is that of
+    `ppiscs fit`; only [nominal], [std], gain, offset_angstrom2 and surrogate are used.
     """
     import jax
 
@@ -162,7 +162,7 @@ def uncertainty(
 
 
 def _tried(problems: list[str], function: Callable[[], Any]) -> Any:
-    """What a function gives, or None and its complaints, so that all are told at once."""
+    """The result of a function, or None; its problems are collected, to be reported together."""
     try:
         return function()
     except InputError as error:

@@ -30,7 +30,7 @@ def generate(
         bool, typer.Option("--resume", help="Go on in a folder that holds this campaign.")
     ] = False,
 ) -> None:
-    """Simulate a data set: every task of a campaign, resumable at any time."""
+    """Run all simulations of a campaign. An interrupted run can be resumed with --resume."""
     from ppiscs_jax.campaign import generate as campaigns
     from ppiscs_jax.campaign.cluster import Resources
     from ppiscs_jax.campaign.config import Campaign

@@ -1,4 +1,4 @@
-"""What several commands share: options of the experiment, and what is written."""
+"""Options and output that several commands share."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

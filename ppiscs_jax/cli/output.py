@@ -1,4 +1,4 @@
-"""What a command shows and saves. Whatever becomes of the terminal, files are written."""
+"""Output of commands: files are written even if the terminal cannot be written to."""
 
 import contextlib
 import errno

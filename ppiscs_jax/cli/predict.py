@@ -44,9 +44,10 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Instead: many settings, one a line, in columns named element, zone_axis, "
-            "voltage_kv, convergence_mrad, inner_mrad, outer_mrad, rmsd_angstrom or temperature_k, "
-            "and if wanted c30_mm, c10_angstrom. The curves go to --out, one .csv.",
+            help="CSV file with one row for each setting, used instead of the options above. "
+            "Columns: element, zone_axis, voltage_kv, convergence_mrad, inner_mrad, outer_mrad, "
+            "rmsd_angstrom or temperature_k; optional: c30_mm, c10_angstrom. --out must be one "
+            ".csv file.",
         ),
     ] = None,
     check: Annotated[
@@ -62,8 +63,8 @@ def predict(
 ) -> None:
     """Predict probe-position integrated scattering cross-sections (PPISCS).
 
-    With the surrogate that comes with the package, and its standard errors. Refuses what it was
-    not made for.
+    Uses the surrogate that comes with the package, and prints its standard errors. Settings outside
+    its trained range are an error.
     """
     outputs = out or []
     given = {

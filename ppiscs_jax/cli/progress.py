@@ -1,4 +1,4 @@
-"""What a running simulation or campaign shows on stderr."""
+"""Progress of simulations and campaigns on stderr."""
 
 import signal
 import threading

@@ -19,7 +19,7 @@ def train(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Of checkpoints and metrics. Default: output/CONFIG."),
+        typer.Option(metavar="FOLDER", help="For checkpoints and metrics. Default: output/CONFIG."),
     ] = None,
 ) -> None:
     """Train the densely connected network on a data set; goes on where it was stopped."""

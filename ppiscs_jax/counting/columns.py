@@ -222,9 +222,9 @@ def check_crystal(
     fits = min(ratios, key=lambda zone: abs(ratios[zone] - far / near))
     if fits != settings.zone_axis:
         raise InputError(
-            f"zone_axis = {settings.zone_axis}: the pattern of the columns is that of [{fits}]; "
-            f"{source}: the next neighbours are {far / near:.3g} times as far as the nearest four, "
-            f"not {ratios[settings.zone_axis]:.3g} times"
+            f"{source}: zone_axis = {settings.zone_axis} does not match the columns, which are "
+            f"arranged as along [{fits}]: the fifth and sixth neighbours are {far / near:.3g} "
+            f"times as far away as the nearest four, not {ratios[settings.zone_axis]:.3g} times"
         )
 
 

@@ -37,7 +37,8 @@ SATURATED, FEWEST_SATURATED = 1e-3, 20
 """Part and number of the pixels that may have the largest intensity."""
 
 ANOTHER_SPACING = 0.4
-"""Relative difference from the crystal's spacing from which on that in the image is trusted."""
+"""If the column spacing in the image differs from the crystal's by more than this fraction, the
+spacing in the image is used to find columns."""
 
 REACH = 5.0
 """Bounds of what is uncertain, in standard deviations."""
@@ -86,7 +87,7 @@ def count(
     problems.append(choice_problem("method", method, METHODS))
     if method != "statistics":
         if settings is None:
-            problems.append(f"settings: the method {method} needs them; or use statistics")
+            problems.append(f"settings: the method {method} needs settings; statistics does not")
         if not image.normalised:
             problems.append(
                 f"{image.source}: the method {method} needs intensities as fractions of the "
@@ -154,7 +155,7 @@ def _found(image: AdfImage, settings: Settings | None) -> Float[np.ndarray, "n 2
         own = estimate_spacing(image)
     except InputError:
         return find_columns(image, spacing)
-    # With a wrong calibration the crystal's would find something else than columns.
+    # With a wrong calibration, the spacing of the crystal would not find the columns.
     return find_columns(image, spacing if abs(own / spacing - 1) < ANOTHER_SPACING else own)
 
 

@@ -107,7 +107,8 @@ def count_by_library(
 
     Args:
         values: cross-sections [Å²].
-        standard_error: of the values [Å²]; where NaN, the mean distance of the nearest stands in.
+        standard_error: of the values [Å²]. NaN is replaced by the rms distance to the nearest
+            simulated value.
         curve: simulated cross-sections [Å²] at 1, 2, … atoms.
         curve_error: standard errors of the curve [Å²], which widen probabilities.
 
@@ -187,9 +188,10 @@ def count_by_hybrid(
 ) -> Counts:
     """Count by a mixture whose means are gain × the simulated curve.
 
-    Gain, width and the proportion of each number of atoms follow by expectation maximisation from
-    many gains: each that it ends at is a scale, and among them that with the highest likelihood,
-    with the gain's prior, is chosen. De wael et al., Ultramicroscopy 177 (2017) 69.
+    Gain, width and the proportion of each number of atoms are estimated by expectation maximisation
+    from many initial gains. The result with the highest posterior density is chosen, where the gain
+    has a Gaussian prior; the other local maxima are kept as explanations. De wael et al.,
+    Ultramicroscopy 177 (2017) 69.
 
     Args:
         values: cross-sections [Å²].

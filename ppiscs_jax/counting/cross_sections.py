@@ -1,8 +1,8 @@
 """Scattering cross-sections of all columns of an image, with their standard errors.
 
 A cross-section is the pixel area times the sum of a column's intensities, in Å² where intensities
-are fractions of the incident beam. Two ways are there: the pixels nearest to a column (Voronoi
-cells), and the volumes of overlapping Gaussians.
+are fractions of the incident beam. It is measured either by integrating over the Voronoi cell of a
+column or from the volume of a fitted Gaussian.
 """
 
 from collections.abc import Callable

@@ -33,7 +33,7 @@ TIFF_UNITS = {2: 2.54e8, 3: 1e8}
 """Å in the units of a TIFF file's resolution: inches and centimetres."""
 
 LARGEST_PIXEL_ANGSTROM = 100.0
-"""A resolution of printers, 72 per inch, is no pixel size."""
+"""Larger pixel sizes come from print resolutions such as 72 dpi, and are ignored [Å]."""
 
 PLUGINS = {
     ".dm3": "digitalmicrograph",

@@ -37,7 +37,8 @@ steps; sums in single precision are hardly better."""
 QUIET = 3
 
 FAINT = 1e-3
-"""Columns fainter than so much of the brightest are moved as if they were so bright."""
+"""Columns below this fraction of the largest height are treated as if they had it when positions
+are updated."""
 
 
 @dataclass(frozen=True)

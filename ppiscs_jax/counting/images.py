@@ -60,7 +60,7 @@ class AdfImage:
         object.__setattr__(self, "pixels", _checked_pixels(self.pixels, self.source))
         low, high = LIMITS_PIXEL_ANGSTROM
         if problem := range_problem("pixel_angstrom", self.pixel_angstrom, low, high, "Å"):
-            raise InputError(f"{self.source}: {problem}, as images of atomic columns have it")
+            raise InputError(f"{self.source}: {problem} to resolve atomic columns")
         if self.normalised and (highest := float(self.pixels.max())) > 1:
             raise InputError(
                 f"{self.source}: the largest intensity is {highest:.4g} of the incident beam; "

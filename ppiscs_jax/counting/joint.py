@@ -2,12 +2,12 @@
 
 Cross-section i is gain × (V_n(θ) + Σ z_k m_kn) + offset for a column of n atoms, with settings θ,
 the surrogate's error modes m, and a variance of its standard error squared plus a scatter in parts
-of itself. Beforehand all numbers of atoms from 0 to a largest one are equally likely, and so are
-all largest ones; without the largest one a smaller gain, which puts more numbers of atoms near each
-value, would seem better. Both are summed over exactly, the numbers of atoms column by column; the
-few shared numbers have Gaussian priors. The posterior has one maximum for each false scale: the
-maxima are searched from starts along the direction in which the scale varies most, and weighed by
-Laplace's approximation of their evidence.
+of itself. The prior of the number of atoms of a column is uniform from 0 to a maximum, and that of
+the maximum is uniform too. Without the maximum, the posterior would favour small gains, which place
+more numbers of atoms near each value. The numbers of atoms and their maximum are summed over
+exactly; the few shared parameters have Gaussian priors. The posterior has a local maximum for each
+false scale. The local maxima are searched from starting points along the direction in which the
+scale varies most, and weighted by Laplace's approximation of their evidence.
 """
 
 from collections.abc import Callable
@@ -230,7 +230,8 @@ def _maxima(
 ) -> list[tuple[float, np.ndarray]]:
     """Cost and place of every maximum of the posterior that is found.
 
-    Of many columns, some are searched, whose maxima are wider and all there, before all.
+    Where there are many columns, maxima are first searched with a subset of them. The posterior of
+    the subset has the same maxima, and they are wider. The search then continues with all columns.
     """
     some, count = data, len(data["values"])
     if count > MOST_SEARCHED:

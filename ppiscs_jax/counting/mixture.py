@@ -73,7 +73,8 @@ class Mixtures:
     def minima(self) -> list[int]:
         """Numbers of components at which the ICL has a local minimum, the lowest ICL first.
 
-        A minimum at the largest number of components is none: it may fall further.
+        The largest number of components is never counted as a minimum, because the ICL may decrease
+        further beyond it.
         """
         icl = self.icl
         lower = np.append(np.inf, icl[:-1]) > icl
@@ -84,7 +85,8 @@ class Mixtures:
     def suggested(self) -> int:
         """The minimum of two components or more with the lowest ICL; 1 if there is none.
 
-        One component often has a lower ICL, because its entropy is 0, but says nothing.
+        One component often has a lower ICL, because its entropy is 0, but does not distinguish
+        columns.
         """
         return next((g for g in self.minima if g > 1), 1)
 

@@ -1,4 +1,4 @@
-"""Counts of an image with all that they rest on: as a table, figures, files and a report."""
+"""Result of counting: the counts and their inputs, as a table, figures, files and a report."""
 
 import base64
 import html

@@ -32,13 +32,13 @@ from ppiscs_jax.inverse.result import BatchFit, statistics
 from ppiscs_jax.inverse.simplex import simplex_fits
 
 TOLERANCE = 1e-6
-"""A fit has converged when a step promises less of the cost than this part of (1 + cost)."""
+"""A fit has converged when the predicted decrease of the cost is below this part of 1 + cost."""
 
 PASSES = 8
 """Times that a step is solved for, until it is known which numbers stop at the box's sides."""
 
 LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e12
-"""Beyond the largest damping single precision shows no way down."""
+"""Above the largest damping, single precision cannot resolve a decrease of the cost."""
 
 FIRST_EDGE = 0.25
 """Length of the first simplex's edges, in parts of the range between the bounds."""
@@ -77,7 +77,8 @@ def fit_batch(
         max_iterations: of each fit; None for 100, or for 400 evaluations a free number with
             Nelder–Mead.
         precision, model_error: as in `fit`.
-        at_once: curves worked on side by side, as long as the slowest takes; a GPU likes more.
+        at_once: number of curves that are fitted together. A group takes as long as its slowest;
+            larger groups are more efficient on GPUs.
 
     Raises:
         InputError: naming all curves and settings that do not fit together, before any fit.

@@ -115,7 +115,7 @@ class FitConfig(Model):
         return Settings(**self.nominal.model_dump())
 
     def problem(self, limits: Limits) -> Problem:
-        """What a fit estimates, bounds that are not given cut to what a forward model knows.
+        """The problem of a fit; default bounds are restricted to the trained range.
 
         Raises:
             InputError: as `Settings` and `Problem`; std or bounds of what cannot be estimated.
@@ -131,7 +131,7 @@ class FitConfig(Model):
         return self._problem(free)
 
     def half_widths(self, bounds: Limits | None = None) -> Problem:
-        """Each number within ± std of its nominal value, as in the paper (§3.3), or given bounds.
+        """Uniform priors of half width std (paper, §3.3), or between the given bounds.
 
         Raises:
             InputError: as `problem`.

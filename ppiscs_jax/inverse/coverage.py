@@ -50,11 +50,11 @@ def coverage(
     precision: Precision = "double",
     model_error: ModelError = True,
 ) -> Coverage:
-    """How often the intervals of fits hold the truth.
+    """Coverage: how often the intervals of fits contain the true values.
 
-    Truths are drawn from the problem's prior, curves from the forward model, with its own error
-    and with noise of a standard error [Å²] or a dose [e⁻/Å²], one number or one for each
-    thickness, or of a covariance [Å⁴]; and all are fitted in one call.
+    True values are drawn from the prior of the problem. Curves are computed by the forward model,
+    with its own error and with noise from a standard error [Å²], a dose [e⁻/Å²] or a covariance
+    [Å⁴]. The first two are one number, or one for each thickness. All curves are fitted together.
 
     Args:
         forward, problem, precision, model_error: as in `fit`.

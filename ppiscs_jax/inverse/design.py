@@ -31,7 +31,8 @@ from ppiscs_jax.inverse.record import Record
 from ppiscs_jax.settings import VECTOR_ORDER, Column, Settings, column
 
 SETTLED = 1e-6
-"""A descent ends when it lowers log P_e by less than this part: single precision sees no more."""
+"""A descent ends when the relative decrease of log P_e is smaller: single precision resolves no
+smaller one."""
 
 MOST_POINTS = 200_000
 """Points of a coarse grid."""
@@ -125,8 +126,8 @@ def error_probability_map(
         found[real] = _judged(forward, rows[real], dose_per_angstrom2, n_atoms, priors)
     if np.all(np.isnan(found)):
         raise InputError(
-            f"axes: at no point is there a detector for which the forward model gives "
-            f"{n_atoms[0]} to {n_atoms[1]} atoms"
+            f"axes: the forward model gives no curve of {n_atoms[0]} to {n_atoms[1]} atoms at "
+            "any point of the grid"
         )
     return found
 
@@ -165,8 +166,9 @@ def best_design(
         descents: most descents, at each of `voltages_kv`.
 
     Raises:
-        InputError: naming all bad values and bounds that leave no room, before any work; then,
-            where the forward model gives nothing at a point of the grid.
+        InputError: values are out of range, or the bounds exclude every detector; the message names
+            every problem, before any work. Also if the forward model gives NaN at a point of the
+            grid.
     """
     forward = as_data(forward)
     nominal, problems = _nominal(x)
@@ -326,7 +328,7 @@ def _nominal(x: Any) -> tuple[np.ndarray, list[str]]:
 
 
 def _room_problems(box: _Box) -> list[str]:
-    """What leaves no detector."""
+    """Bounds that exclude every detector."""
     _, aperture, inner, _ = box.low
     most = min(box.high[2], box.high[3] - box.least_width)
     if inner > most:

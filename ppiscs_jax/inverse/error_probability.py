@@ -113,9 +113,10 @@ def gaussian_log_error_probability(
     each other in the sum over detectors. Arguments are not checked.
 
     Against the exact P_e of gold at 60 to 300 kV, 10² to 10⁶ e⁻/Å², one detector: within 0.3 %
-    for 10 thicknesses or more, within 3 % where P_e is as small as 10⁻¹⁵⁰; but within 11 % for
-    one atom against two, where it averages over where whole counts happen to fall. Of several
-    detectors it does not see hypotheses that meet without being neighbours.
+    for 10 thicknesses or more, within 3 % where P_e is as small as 10⁻¹⁵⁰, and within 11 % for one
+    atom against two, where the discreteness of counts matters. For several detectors, only
+    hypotheses that are neighbours in the sum over detectors are compared; others that are hard to
+    distinguish are neglected.
 
     Args:
         curves: V_n [Å²] of one detector, shape (n,), or of several, shape (detectors, n).
@@ -148,9 +149,9 @@ def joint_error_probability(
 ) -> Estimate:
     """P_e from the counts of several detectors at once; they must not overlap.
 
-    Few counts are enumerated (to 1e-12, without error). Many are drawn from each hypothesis, and
-    the error is what the posterior leaves to the others; its standard error cannot be trusted
-    where P_e is below a few 1e-4.
+    If the expected counts are small, all counts are enumerated, and the result is exact to 1e-12.
+    Otherwise counts are drawn from each hypothesis, and P_e is the mean posterior probability of
+    all but the most probable one. Its standard error is unreliable where P_e is below a few 1e-4.
 
     Args:
         curves: V_n [Å²] of each detector, shape (detectors, n).
@@ -184,12 +185,12 @@ def joint_error_probability(
 
 
 def uncertain_error_probability(draws: Any, dose_per_angstrom2: float, priors: Any = None) -> float:
-    """P_e of who knows the microscope only as far as some draws tell.
+    """P_e marginalised over posterior draws of the microscope settings.
 
-    A count's likelihood is the mean over draws of Pois(s; D V_n), and the most probable
-    hypothesis is chosen after that. Exact, by bisection of the counts at which the choice
-    changes, unless one wins twice within a quarter of a standard deviation: then too high, by
-    what that choice would gain.
+    The likelihood of a count is the mean over the draws of Pois(s; D V_n), and the hypothesis with
+    the highest posterior probability is chosen. The counts at which the choice changes are found by
+    bisection. The result is exact unless the choice changes and changes back within a quarter of a
+    standard deviation; it is then slightly too high.
 
     Args:
         draws: V_n [Å²] at settings drawn from what is known, shape (draws, n).

@@ -55,23 +55,26 @@ def fit(
             and errors are estimated from the residuals.
         method: "trf", bounded least squares with the forward model's exact Jacobian; or
             "nelder-mead", the derivative-free simplex of the paper (§3.3).
-        cost: "likelihood", −log posterior for Gaussian errors or Poisson counts; or "absolute",
-            the paper's Σ |measured − predicted| of all thicknesses alike, which takes bounds but
-            no priors, and only Nelder–Mead can minimise.
+        cost: "likelihood", the negative log posterior for Gaussian errors or Poisson counts; or
+            "absolute", Σ |measured − predicted| as in the paper, with equal weights for all
+            thicknesses. The cost "absolute" needs method "nelder-mead", and supports bounds but not
+            priors.
         max_evaluations: of the forward model's curve; None for 100 a free number with "trf", 400
             with "nelder-mead".
-        precision: in which the forward model is traced, its stored arrays as they are. "single"
-            rounds curves by 1e-7, which hides the way down where errors are below 1e-3 of them.
-            Random numbers drawn inside the model are others in the other precision.
-        model_error: whether the forward model's own error is taken into account: True for that
-            of a surrogate which knows it; False for none;
-            or a function that gives its modes [Å²], shape (modes, n), from the nine numbers, as
-            `AdditiveModel.error_modes` does. It is correlated along thickness, and does not
-            become smaller when more is measured: without it, standard errors tell how well the
-            forward model's settings are determined, not those of the specimen.
+        precision: floating-point precision in which the forward model is traced; its stored arrays
+            are not converted. "single" rounds curves by about 1e-7, which can stop a fit early
+            where errors are below 1e-3 of the curve. Random numbers that are drawn inside the model
+            differ between the two precisions.
+        model_error: whether the error of the forward model is taken into account. True uses the
+            error modes of the surrogate, where it provides them; False neglects the error; a
+            function returns its modes [Å²], shape (modes, n), for the nine numbers, as
+            `AdditiveModel.error_modes` does. This error is correlated along thickness, and more
+            measurements do not reduce it. If it is neglected, the standard errors describe how well
+            the data determine the settings of the forward model, not those of the microscope.
 
     Raises:
-        InputError: naming all that does not fit together, before any fit.
+        InputError: the arguments are inconsistent. It is raised before the fit starts, and names
+            every problem.
     """
     problems = [
         choice_problem("method", method, ("trf", "nelder-mead")),

@@ -1,4 +1,4 @@
-"""What the inverse problems know of a forward model: settings in, curve out."""
+"""The interface of forward models: a function from settings to a curve."""
 
 from collections.abc import Callable
 from functools import partial

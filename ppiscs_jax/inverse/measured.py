@@ -79,8 +79,9 @@ class Measured:
             they are known.
 
     Raises:
-        InputError: naming every length that does not fit, value that is no cross-section,
-            thickness that is no whole number or twice there, and covariance that is none.
+        InputError: lengths differ, a value is not a cross-section, a thickness is not a whole
+            number or occurs twice, or a covariance is not positive semidefinite. The message names
+            every problem.
     """
 
     ppiscs: Any
@@ -204,8 +205,8 @@ class Measured:
         problems = []
         if self.dose_per_angstrom2 is not None and self.errors_known:
             problems.append(
-                "dose_per_angstrom2: is all the noise; give no standard_error, covariance or "
-                "error_modes beside it"
+                "dose_per_angstrom2: determines the noise, and cannot be combined with "
+                "standard_error, covariance or error_modes"
             )
         if not np.isinf(self.degrees_of_freedom):
             problem = range_problem("degrees_of_freedom", self.degrees_of_freedom, 1, 10**9, "")
@@ -247,7 +248,10 @@ class Measured:
             return ["covariance: must be symmetric, with variances above 0 on its diagonal [Å⁴]"]
         power = np.linalg.eigvalsh(covariance / np.sqrt(np.outer(size, size)))
         if power[0] < -SINGULAR * len(size):
-            return [f"covariance: is none, its smallest eigenvalue is {power[0]:.2g} of variances"]
+            return [
+                "covariance: must be positive semidefinite; the smallest eigenvalue of its "
+                f"correlation matrix is {power[0]:.2g}"
+            ]
         if power[0] < SINGULAR and self.standard_error is None:
             return [
                 "covariance: is singular; give a standard_error of independent errors beside it, "

@@ -41,14 +41,14 @@ Cost = Literal["likelihood", "absolute"]
 
 
 LEAST_SHARE = 1e-4
-"""Of the variance of errors that are nothing but modes, taken as independent."""
+"""Fraction of the variance that is taken as independent where errors consist of modes only."""
 
 ModelError = bool | Callable[[Float[np.ndarray, " 9"]], Float[np.ndarray, "modes n"]]
 """Whether, or how, the error of the forward model is known: see `fit`."""
 
 
 class Layout(NamedTuple):
-    """What the residuals' form depends on: which of `NUMBERS` are free, and the noise."""
+    """Static structure of the residuals: which of `NUMBERS` are free, and the kind of noise."""
 
     free: tuple[int, ...]
     poisson: bool
@@ -119,7 +119,7 @@ class Linearised(NamedTuple):
 def linearised(
     forward: Partial, layout: Layout, case: Case, free: Float[Array, " k"]
 ) -> Linearised:
-    """What a fit of one curve needs of a point."""
+    """Residuals, their Jacobian and the predicted curve at one point."""
 
     def at(p: Array) -> Any:
         residual = residuals(forward, layout, case, p)
@@ -140,14 +140,14 @@ def cost_of(
 
 
 def cost_problems(cost: Cost, method: str, problems: Sequence[Problem]) -> list[str]:
-    """What keeps problems from being fitted by a method with a cost."""
+    """Reasons why a method cannot minimise a cost for these problems."""
     if wrong := choice_problem("cost", cost, ("likelihood", "absolute")):
         return [wrong]
     complaints = []
     if cost == "absolute" and method in ("trf", "levenberg-marquardt"):
         complaints.append('cost = "absolute": is no sum of squares; use method "nelder-mead"')
     if cost == "absolute" and any(np.any(problem.prior_precision) for problem in problems):
-        complaints.append('cost = "absolute": knows no prior_std; give bounds alone')
+        complaints.append('cost = "absolute": does not support prior_std; give bounds alone')
     return complaints
 
 
@@ -224,7 +224,9 @@ def stack(
     if len({p.names for p in each}) > 1:
         complaints.append("problems: must all have the same free numbers")
     if len(noises) > 1:
-        complaints.append("measured: all with errors, or all with doses, or all without")
+        complaints.append(
+            "measured: curves cannot be mixed; give errors for all, or doses for all, or neither"
+        )
     if complaints:
         raise InputError(complaints)
     with_errors, poisson = noises.pop()
@@ -325,7 +327,7 @@ def one_case(
     """A problem and its measured curve as arrays of JAX, checked as in `stack`."""
     layout, cases = stack(forward, problem, [measured], model_error)
     if errors_needed and not layout.errors_known:
-        raise InputError("measured: without standard_error or dose_per_angstrom2 no posterior")
+        raise InputError("measured: a posterior needs standard_error or dose_per_angstrom2")
     return layout, first_of(cases)
 
 

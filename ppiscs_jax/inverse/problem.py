@@ -1,4 +1,4 @@
-"""What is to be estimated: the free numbers, their bounds and their priors."""
+"""The problem of a fit: its free parameters, their bounds and their priors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "
 
 @dataclass(frozen=True)
 class Free:
-    """A number to be estimated: within bounds, and near its nominal value.
+    """A parameter to be estimated, with its bounds and its prior.
 
     Attributes:
-        low, high: bounds, in the unit of the number.
-        prior_std: standard deviation of the nominal value, for a Gaussian prior around it; None
-            for bounds alone, any value between them being as likely as another.
+        low, high: bounds, in the unit of the parameter.
+        prior_std: standard deviation of a Gaussian prior around the nominal value; None for a
+            uniform prior between the bounds.
     """
 
     low: float
@@ -38,7 +38,7 @@ class Free:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is known before the measurement, and which numbers are to be estimated.
+    """Nominal settings, and the parameters to be estimated.
 
     Attributes:
         x: nominal settings: `Settings`, or the nine numbers of `Settings.to_vector`. They are the
@@ -68,7 +68,7 @@ class Problem:
             if problem := range_problem(field, getattr(self, field), *LIMITS[field]):
                 problems.append(problem)
         if not self.free:
-            problems.append("free: nothing is to be estimated")
+            problems.append("free: must name at least one parameter")
         problems += [p for n in self.free if (p := choice_problem("free", n, LIMITS))]
         ordered = {n: self.free[n] for n in NUMBERS if n in self.free and n in LIMITS}
         object.__setattr__(self, "free", ordered)
@@ -122,7 +122,7 @@ class Problem:
         return 1 / np.maximum(self.prior_precision, 12**0.5 / (high - low))
 
     def _start_problems(self) -> list[str]:
-        """Nominal values out of their bounds, and angles whose bounds overlap."""
+        """Nominal values outside their bounds, and bounds that allow inner ≥ outer angle."""
         problems = [
             range_problem(f"nominal {name}", float(value), free.low, free.high, LIMITS[name][2])
             for value, (name, free) in zip(self.nominal, self.free.items(), strict=True)
@@ -133,7 +133,7 @@ class Problem:
         if inner >= outer:
             problems.append(
                 f"inner_mrad up to {inner:g} mrad and outer_mrad from {outer:g} mrad: "
-                "their ranges must not meet"
+                "the two ranges must not overlap"
             )
         return [p for p in problems if p]
 
@@ -147,7 +147,9 @@ def _free_problems(name: str, free: Any) -> list[str]:
         for which, value in (("lower", free.low), ("upper", free.high))
     ]
     if not any(problems) and free.low >= free.high:
-        problems.append(f"{name}: bounds {free.low:g} to {free.high:g} {unit}: must go up")
+        problems.append(
+            f"{name}: bounds {free.low:g} to {free.high:g} {unit}: lower must be below upper"
+        )
     if free.prior_std is not None:
         problems.append(
             range_problem(f"{name}, prior_std", free.prior_std, 0, 1e30, unit, open_low=True)

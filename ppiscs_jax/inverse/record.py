@@ -1,4 +1,4 @@
-"""What results of fits and designs share: they save themselves as JSON, and show as tables."""
+"""Base class of results, with export to JSON and to tables."""
 
 import json
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ class Record(ABC):
     """A result that saves itself."""
 
     def contents(self) -> dict[str, Any]:
-        """What is saved, by name: all attributes, if not otherwise said."""
+        """The values that are saved, by name; by default all attributes."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The second stage of fits: errors of which the first one had no more than a first idea."""
+"""Second stage of a fit, with errors that could only be approximated in the first stage."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

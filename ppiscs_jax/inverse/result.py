@@ -1,4 +1,4 @@
-"""What a fit says: estimates, their covariance, and which numbers the curve determines."""
+"""Results of fits: estimates, their covariance, and which numbers the data constrain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,12 +46,12 @@ Limits = Mapping[str, tuple[float, float]]
 
 
 class Parameter(NamedTuple):
-    """What became of one number: a row of the identifiability table.
+    """One parameter of a fit: a row of the identifiability table.
 
     Attributes:
-        name, unit: of the number.
-        nominal, estimate: before and after.
-        prior_width, standard_error: standard deviations before and after.
+        name, unit: name and unit of the parameter.
+        nominal, estimate: value before and after the fit.
+        prior_width, standard_error: standard deviation before and after the fit.
         at_bound: whether the estimate is at a bound, where its standard error is only a guide.
         verdict: "identified"; or why it is not: PPISCS does not depend on it, it is at a bound,
             it is unconstrained or only weakly constrained by the data (its posterior is hardly
@@ -73,10 +73,10 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit(Record):
-    """What a measured curve says about the microscope.
+    """Result of a fit.
 
     Attributes:
-        problem: what was asked.
+        problem: the free parameters, their bounds and priors.
         measured: the curve that was fitted.
         parameters: the identifiability table, by name.
         estimates: of the free numbers, in the order of `problem.names`, shape (k,).
@@ -90,7 +90,7 @@ class Fit(Record):
             not known, as if they were 0.1 % of the largest value), or Σ |measured − curve| [Å²].
         evaluations: of the forward model's curve, Jacobians apart.
         success: whether the method converged.
-        message: why it stopped, and what to beware of.
+        message: why the method stopped, and warnings.
         chi_squared, dof, p_value: of data and priors; NaN where errors are not known. With a
             dose χ² is the deviance, whose p-value needs more than a few counts a thickness.
     """
@@ -234,8 +234,8 @@ def statistics(
 ) -> Statistics:
     """Statistics of fits from residuals and their Jacobian; double precision, on the host.
 
-    Where a second stage refined the cases, they are its cases, and `first` are the residuals of
-    the cases before at the same estimates.
+    If a second stage refined the errors, `cases` are the refined ones, and `first` are the
+    residuals at the same estimates with the errors of the first stage.
     """
     low, high, precision, width, scale = (
         np.asarray(a, float)
@@ -252,7 +252,7 @@ def statistics(
     if layout.errors_known:
         p_value = np.where(dof > 0, chdtrc(np.maximum(dof, 1), squares), np.nan)
     elif refined:
-        # Errors that are estimated from the residuals explain them.
+        # Errors that are estimated from the residuals cannot test the goodness of fit.
         squares = p_value = np.full(len(squares), np.nan)
     else:
         error = np.where(dof > 0, np.sqrt(squares / np.maximum(dof, 1)), np.inf)
@@ -327,7 +327,7 @@ def _of_bound(problem: Problem, name: str, estimate: float, limits: Limits) -> s
 
 
 def cautions(result: Fit) -> list[str]:
-    """What to beware of in a fit."""
+    """Warnings about a fit."""
     table = result.parameters.values()
     warnings = [f"{p.name} {p.verdict}" for p in table if p.verdict != "identified"]
     if result.explained is False:

@@ -23,11 +23,12 @@ from ppiscs_jax.inverse.forward import Forward, in_groups
 from ppiscs_jax.inverse.posterior import Case, Cost, Layout, cost_of
 
 XATOL = 1e-5
-"""A simplex has converged when no vertex is further than this from the best one, in every
-coordinate, in parts of the box, …"""
+"""Largest distance between vertices of a converged simplex, along each coordinate, as a fraction
+of the range between the bounds."""
 
 FATOL = 1e-6
-"""… and no value is above the best one by more than this part of the value at the start."""
+"""Largest difference between values at the vertices of a converged simplex, as a fraction of the
+value at the start. Both criteria must be met."""
 
 RESTART = 0.01
 """Length of the edges of the simplex with which a converged search starts again, in parts of the

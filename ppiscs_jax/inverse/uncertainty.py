@@ -1,4 +1,4 @@
-"""How sure: draws of settings, the spread of their curves, intervals that keep their word."""
+"""Uncertainty of settings: prior and posterior draws, and their propagation to curves."""
 
 import warnings
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Samples(Record):
         names: of the free numbers.
         values: shape (draws, k).
         weights: shape (draws,), of sum 1.
-        effective_size: how many independent draws of equal weight are worth as much.
+        effective_size: effective sample size, the equivalent number of independent draws.
     """
 
     names: tuple[str, ...]
@@ -101,7 +101,7 @@ def prior_samples(problem: Problem, key: PRNGKeyArray, draws: int = 1000) -> Sam
     these are the paper's draws (§3.3, Fig. 11).
 
     Raises:
-        InputError: draws is no whole number from 2.
+        InputError: draws is not a whole number of at least 2.
     """
     if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
         raise InputError(complaint)
@@ -169,10 +169,10 @@ def laplace(
 ) -> Samples:
     """Draws from the posterior around a fit, by importance sampling.
 
-    They are proposed from Student's t with the fit's covariance, the Laplace approximation with
-    heavier tails, and weighted by posterior over proposal; outside the bounds weights are 0. The
-    effective number of draws says how good the approximation was; few are warned of.
-    `model_error` is as in `fit`.
+    Draws are proposed from a Student t distribution with the covariance of the fit, which is a
+    Laplace approximation with heavier tails. Each is weighted by the ratio of posterior to proposal
+    density; the weight is 0 outside the bounds. The effective sample size measures the quality of
+    the approximation, and a small one gives a warning. `model_error` is as in `fit`.
 
     Raises:
         InputError: errors of the measured curve are not known; draws is no whole number from 2.
@@ -189,8 +189,8 @@ def laplace(
         )
     if samples.effective_size < FEW:
         warnings.warn(
-            f"only {samples.effective_size:.0f} of {draws} draws count: the posterior is not like "
-            "a Gaussian; draw more, or use nuts",
+            f"the effective sample size is only {samples.effective_size:.0f} of {draws} draws: the "
+            "posterior is far from Gaussian; increase draws, or use nuts",
             stacklevel=2,
         )
     return samples
@@ -249,8 +249,8 @@ def nuts(
         chains: how many, side by side.
 
     Raises:
-        InputError: as `stack`; errors of the measured curve are not known; a number of draws that
-            cannot be; numpyro is missing.
+        InputError: as `fit`; the errors of the measured curve are not known; draws, warm_up or
+            chains are out of range; or numpyro is not installed.
     """
     complaints = [
         range_problem("draws", draws, 4, 10**9, "", whole=True),

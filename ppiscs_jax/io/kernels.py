@@ -56,8 +56,8 @@ MOST_FRACTIONS = 25_000_000
 here; working with it takes 1 GB."""
 
 EXPANSION, LEAST_LIMIT = 300, 2**26
-"""Fractions that all kernels of a file may expand to: so many for each byte of it, three times as
-many as is usual, or the least limit (512 MB)."""
+"""Limit on the number of fractions in all kernels of a file: EXPANSION for each byte of the file,
+three times the typical ratio, but at least LEAST_LIMIT (512 MB)."""
 
 ARRAYS = Schema(
     {

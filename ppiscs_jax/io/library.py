@@ -1,7 +1,7 @@
 """Libraries: PPISCS against thickness in the plain files that users of StatSTEM have.
 
 One value a line, or the number of atoms and a value, as text (.txt, .csv) or as the one variable
-of a .mat file. What else is known stands beside it, in `FILE.settings.json`.
+of a .mat file. Settings and standard errors are stored in a sidecar file, `FILE.settings.json`.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What the arrays of a file must be: one schema a format, for who writes and who reads it."""
+"""Schemas of the arrays in a file: writers and readers of a format share one schema."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""From the scattered wave to intensity per collection angle: the one |ψ|² is here."""
+"""Detectors: from the scattered wave to the intensity in bins of collection angle."""
 
 import jax
 import jax.numpy as jnp

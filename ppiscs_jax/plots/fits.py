@@ -1,4 +1,4 @@
-"""A measured curve and what was fitted to it; curves with what is not known of them."""
+"""Figures of fits and of curves with their uncertainty."""
 
 from pathlib import Path
 from typing import Any

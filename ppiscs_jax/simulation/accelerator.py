@@ -32,7 +32,7 @@ MEMORY_SHARE = 0.6
 """Share of the device's memory that a call may plan with."""
 
 UNKNOWN_MEMORY_BYTES = 2**31
-"""What is planned with on devices that do not say how much memory they have."""
+"""Memory that is assumed for devices which do not report theirs."""
 
 
 class Chunk(NamedTuple):

@@ -236,7 +236,7 @@ def _grow_in_threads(
     averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter, workers: int | None
 ) -> None:
     """Add so many rounds to each average, several batches at a time."""
-    # Fine levels come first: they take the longest, and nobody waits for them at the end.
+    # Fine levels come first, because they take the longest: all threads then finish together.
     jobs = [
         (average, i, average.rounds + more)
         for average, add in reversed(list(zip(averages, rounds, strict=True)))

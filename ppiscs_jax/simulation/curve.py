@@ -30,10 +30,10 @@ class Curve:
         waves: number of tilted plane waves.
         batches: number of independent batches that the error is estimated from.
         model: name of the surrogate that predicted it; then seed, waves and batches are 0.
-        error_modes: what the error is made of [Å²], shape (modes, n): the covariance of the
-            errors at different thicknesses, which are strongly correlated, is the sum of the
-            modes' outer products. One mode a batch: its deviation from the mean, over
-            √(batches (batches − 1)). None where that is not known.
+        error_modes: modes of the error [Å²], shape (modes, n). Errors at different thicknesses are
+            strongly correlated; their covariance is the sum of the outer products of the modes. A
+            simulated curve has one mode for each batch, the deviation of the batch from the mean
+            divided by √(batches (batches − 1)). None if the covariance is not known.
         sensitivity: radial sensitivity S(θ) of a detector that is not an ideal annulus, shape
             (2, angles): angles [mrad] and S. None for ideal annuli.
     """

@@ -1,4 +1,4 @@
-"""PPISCS as a differentiable function of the experiment, on fixed random numbers.
+"""Gradients of simulations: PPISCS as a differentiable function of the settings.
 
 The first waves of a plan, whose tilts and displaced atoms are those of `Plan.grow`, seen by a
 detector with smooth edges, because a hard edge has no gradient. JAX differentiates with respect to
@@ -136,9 +136,10 @@ def simulator(
 ) -> Callable[[Settings | Float[Array, " 9"]], Float[Array, " n"]]:
     """PPISCS [Å²] at 1 … n_atoms atoms by multislice, near some settings, as a smooth function.
 
-    The average over few waves, always the same ones, for gradients, and for fits of specimens and
-    settings that no surrogate knows. The detector's edges are logistic, 1 mrad wide. What the
-    average errs by, because its waves are few, is not in a fit's standard errors: compare seeds.
+    The average over a few waves, always the same ones, for gradients, and for fits of specimens and
+    settings outside the trained range of all surrogates. The edges of the detector are logistic,
+    1 mrad wide. The standard errors of a fit do not include the sampling error of the few waves:
+    repeat the fit with other seeds to estimate it.
 
     Args:
         settings: for which the grid is chosen; use the function near them.

@@ -53,7 +53,7 @@ def coarse_band_limit_inv_angstrom(
     It need not be converged, only cheap and close. With an intensity that falls as θ⁻⁴, an
     annulus θᵢ–θₑ collects BULK_FRACTION of its electrons below θ_b, and k_c = BULK_MARGIN ·
     θ_b / λ, at least LEAST_SHARE of the converged band limit. Where bins of a kernel reach
-    beyond the detectors, to `outer_mrad`, k_c holds them too: someone may ask for them.
+    beyond the detectors, to `outer_mrad`, k_c includes them too, since they may be evaluated later.
     """
     inner, outer = np.maximum(np.asarray(detectors_mrad, dtype=float), 1.0).T
     bulk = (BULK_FRACTION * outer**-2 + (1 - BULK_FRACTION) * inner**-2) ** -0.5

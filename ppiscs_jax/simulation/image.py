@@ -48,7 +48,7 @@ def simulate_image(
     """ADF image of given atoms of the settings' element in a periodic box.
 
     Args:
-        settings: element and microscope (its zone axis plays no part).
+        settings: element and microscope settings. The zone axis is ignored.
         atoms_angstrom: positions x, y, z [Å], shape (atoms, 3); the beam runs along +z.
         box_angstrom: periodic box along x and y [Å], the scanned area.
         slice_angstrom: slice thickness [Å]; atoms are put into the slices by their z.

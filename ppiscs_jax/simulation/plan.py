@@ -1,4 +1,4 @@
-"""What one batch of waves is: everything fixed before the first wave."""
+"""The plan of a simulation: all that is fixed before the first wave is computed."""
 
 import dataclasses
 import math

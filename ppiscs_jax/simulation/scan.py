@@ -1,8 +1,8 @@
 """The field's own protocol: a focused probe scanned over frozen-phonon configurations.
 
 PPISCS of Lobato et al., Ultramicroscopy 251 (2023) 113769, section 2.1, and ADF images, from
-the same atoms, planes and propagation as the tilt average. Hours where the tilt average takes
-seconds; here to check it, and to make images.
+the same atoms, planes and propagation as the tilt average. A probe scan takes hours where the tilt
+average takes seconds; it serves to validate the tilt average and to simulate images.
 """
 
 from collections.abc import Callable, Sequence
@@ -95,7 +95,7 @@ class ScanOptions:
         configurations: frozen-phonon configurations, each drawn from (seed, its number).
         defocus_spread_angstrom: standard deviation of a Gaussian defocus spread [Å].
         defocus_nodes: Gauss–Hermite nodes that integrate over it.
-        core_correction: whether to correct what the band limit takes from the nuclei.
+        core_correction: whether to apply the core correction (`multislice.core_correction`).
         positions_at_once: probe positions propagated together through one crystal.
         own_displacements: whether every batch of probe positions has thermal displacements of
             its own. The noise of the few configurations then averages out over the image of a

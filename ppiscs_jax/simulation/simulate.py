@@ -84,9 +84,10 @@ def scattering_kernel(
     aperture asked for, is at most `relative_error`. Batches run in threads of their own, in
     float32 and outside of JAX's thread-local contexts.
 
-    Most waves are computed on a grid too coarse to be converged, and a few, on both grids at once,
-    correct it without bias (`levels`). The waves are shared out for the watched
-    detectors: others can be noisier, as their standard errors say.
+    Most waves are computed on a coarse grid, which is not converged. A few waves are computed on
+    both the coarse and the converged grid, and their differences correct the result without bias
+    (`levels`). The numbers of waves are chosen for the detectors in `detectors_mrad`; other
+    detectors can have larger errors, which their standard errors include.
 
     Args:
         settings: specimen, voltage, and the default aperture and detector.

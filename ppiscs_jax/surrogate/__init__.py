@@ -1,1 +1,1 @@
-"""Surrogates: a PPISCS curve for nine numbers, in microseconds."""
+"""Surrogates: models that predict PPISCS curves from nine numbers."""

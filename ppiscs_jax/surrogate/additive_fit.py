@@ -188,7 +188,7 @@ def _thickness_matrix(largest: int) -> np.ndarray:
 
 
 def _continued(curves: np.ndarray, thickest: int) -> np.ndarray:
-    """Curves in straight lines beyond the largest thickness, which nobody will see."""
+    """Extrapolate curves linearly beyond the largest thickness; these values are never returned."""
     slope = np.mean(np.diff(curves[..., max(0, thickest - 6) : thickest], axis=-1), axis=-1)
     further = np.arange(1, curves.shape[-1] - thickest + 1)
     curves[..., thickest:] = curves[..., thickest - 1, None] + slope[..., None] * further

@@ -1,4 +1,4 @@
-"""What the file of an additive model must hold."""
+"""Schema of the file of an additive model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The densely connected network of Lobato, De Backer & Van Aert (2023), §2.2, and its rivals."""
+"""The densely connected network of Lobato, De Backer & Van Aert (2023), §2.2, and variants."""
 
 from collections.abc import Sequence
 from pathlib import Path

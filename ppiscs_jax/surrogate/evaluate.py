@@ -1,4 +1,4 @@
-"""How far a surrogate is off, judged by simulations that it was not trained on."""
+"""Evaluate surrogates against held-out simulations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -41,7 +41,7 @@ SIZES = (AT_ONCE, 256, 16)
 
 
 class Surrogate(Protocol):
-    """What stands in for the simulator: a pytree with these methods.
+    """Interface of surrogates: a pytree with these methods.
 
     Attributes:
         kind: of surrogate, in a word.
@@ -147,20 +147,20 @@ def predict(x: Any, *, surrogate: Surrogate | None = ..., outside: Outside = ...
 def predict(
     x: Any, *, surrogate: Surrogate | None = None, outside: Outside = "warn"
 ) -> Curve | np.ndarray | Float[Array, "*batch n"]:
-    """PPISCS [Å²] against thickness, predicted: of settings a `Curve`, of arrays an array.
+    """Predict PPISCS [Å²] against thickness: a `Curve` for `Settings`, an array for arrays.
 
     Args:
         x: settings, a list of them, or the nine numbers of `Settings.to_vector`, (…, 9).
         surrogate: from `load_surrogate`. Default: the additive one.
-        outside: what to do where a row lies outside of what the surrogate was made for: its
-            curve is NaN, and there is a warning ("warn"), or all is refused ("raise").
+        outside: how settings outside the trained range are treated. "warn": their curves are NaN,
+            and a warning is issued. "raise": an `InputError` is raised.
 
     Returns:
-        Of `Settings` a `Curve` with standard errors, as `simulate` gives it, at the thicknesses
-        that the surrogate knows. Of a list of n settings or of numbers (…, 9), curves (n, 87) or
-        (…, 87) at 1, 2, … atoms; NaN for thicknesses that were not simulated. Inside jit, grad or
-        vmap, x being traced, the same with JAX arrays of all thicknesses and without standard
-        errors, and no warning.
+        For `Settings`, a `Curve` with standard errors, as from `simulate`, at the thicknesses of
+        the training data. For a list of n settings or numbers of shape (…, 9), an array of shape
+        (n, 87) or (…, 87) at 1, 2, … atoms, with NaN beyond the training data. If x is traced (in
+        jit, grad or vmap), the result holds JAX arrays of all thicknesses, without standard errors,
+        and no warning is issued.
 
     Raises:
         InputError: x has another shape, holds what is no finite number, or inner angles that

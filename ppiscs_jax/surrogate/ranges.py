@@ -1,4 +1,4 @@
-"""What a surrogate was made for, and which settings lie outside of it."""
+"""Trained ranges of surrogates, and the check of settings against them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ DETECTOR = "inner_mrad to outer_mrad"
 
 @dataclass(frozen=True)
 class TrainedRange:
-    """Specimens and numbers that a surrogate was made for; the only judge of that.
+    """Trained range of a surrogate; the only place where settings are checked against it.
 
     Hashable, so that models carry it as static data. Limits are compared in single precision
     with numbers in single precision, inside jit and outside: both give the same answer.

@@ -1,4 +1,4 @@
-"""What a training config may say."""
+"""Schema of the training configuration."""
 
 from typing import Annotated, Literal, Self
 
@@ -48,8 +48,8 @@ class Stage(Model):
     Attributes:
         epochs: how long.
         learning_rate: after the warm-up.
-        decay: factor that the learning rate falls by …
-        decay_epochs: … every so many epochs.
+        decay: factor by which the learning rate is multiplied every `decay_epochs` epochs.
+        decay_epochs: number of epochs between two such steps.
         warmup_steps: in which it rises linearly from 0.
         weights: of the loss terms. A constraint that weighs nothing is not computed.
         constraint_share: share of every batch that the constraint is averaged over. Its expectation
