@@ -29,7 +29,7 @@ html_show_copyright = False
 html_title = f"ppiscs-jax {release}"
 
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
-"""Links to files of the repository that are no pages of the site."""
+"""Links to files of the repository that are not pages of the site."""
 
 
 def name_files(app, docname, source):

@@ -152,7 +152,7 @@ def element(name: str | int) -> Element:
     """The element of a symbol or an atomic number; InputError names the known ones."""
     symbol = name.strip().capitalize() if isinstance(name, str) else name
     for known in ELEMENTS.values():
-        # A number of a file can be a float; True is no hydrogen.
+        # A number of a file can be a float; True is not hydrogen.
         if symbol == known.symbol or (type(name) is not bool and name == known.atomic_number):
             return known
     raise InputError(choice_problem("element", name, ELEMENTS) or f"element = {name}: is unknown")

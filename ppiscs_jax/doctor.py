@@ -173,7 +173,7 @@ def _compilation_cache() -> Finding:
         return Finding(
             "compilation cache",
             folder,
-            f"JAX_COMPILATION_CACHE_DIR={folder} is no folder that can be written to; choose "
+            f"JAX_COMPILATION_CACHE_DIR={folder} is not a folder that can be written to; choose "
             "another one, or unset it",
         )
     sizes = [file.stat().st_size for file in path.iterdir() if file.is_file()]

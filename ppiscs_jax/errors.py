@@ -118,7 +118,7 @@ def as_numbers(field: str, values: Any, shape: tuple[int | None, ...], unit: str
     """`values` as an array of floats of that shape; None stands for any length.
 
     Raises:
-        InputError: they are no numbers, or of another shape.
+        InputError: they are not numbers, or of another shape.
     """
     try:
         array = np.asarray(values, dtype=float)

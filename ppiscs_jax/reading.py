@@ -73,7 +73,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def parse_json(text: str) -> Any:
-    """JSON as the standard has it: NaN and Infinity are no numbers.
+    """JSON as the standard has it: NaN and Infinity are not numbers.
 
     Raises:
         ValueError: it is no JSON, or nested too deeply.
@@ -85,4 +85,4 @@ def parse_json(text: str) -> Any:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")

@@ -11,7 +11,7 @@ def parse_fraction(text: str, field: str) -> float:
     """A fraction from LEAST_RELATIVE_ERROR to 1, from "0.005" or "0.5%".
 
     Raises:
-        InputError: naming `field`, if the text is no number or out of range.
+        InputError: naming `field`, if the text is not a number or out of range.
     """
     stripped = text.strip()
     try:

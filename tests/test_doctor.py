@@ -34,7 +34,7 @@ def test_cuda_without_a_gpu(tmp_path):
     assert code == 1
     assert "JAX_PLATFORMS=cuda asks for a device that JAX does not find" in out
     assert "unset JAX_PLATFORMS or set it to cpu" in out
-    assert "is no folder that can be written to" in out
+    assert "is not a folder that can be written to" in out
     assert "versions" in out
     assert "2 problems found" in out
 

@@ -39,7 +39,7 @@ from ppiscs_jax.campaign.inspect import kernel_files
 from ppiscs_jax.config import Model
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.settings import DETECTOR, Column
-from ppiscs_jax.surrogate.evaluate import evaluate, load_checks
+from ppiscs_jax.surrogate.evaluate import evaluate, load_held_out
 from ppiscs_jax.surrogate.network import NetworkModel
 from ppiscs_jax.surrogate.predict import WEIGHTS, Surrogate
 from ppiscs_jax.surrogate.ranges import TrainedRange
@@ -55,7 +55,7 @@ class Config(Model):
     """What the config may say."""
 
     seed: int
-    checks: str
+    held_out: str
     kernels: str
     surrogates: Annotated[list[str], Field(min_length=1)]
     least_width_mrad: PositiveFloat
@@ -115,7 +115,7 @@ def halves(x: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.n
 
 def known_to(model: Surrogate, *settings: np.ndarray) -> np.ndarray:
     """Which rows a model was made for, in all of the settings."""
-    judged = [inside for x in settings for _, inside in model.trained_range.judge(x)]
+    judged = [inside for x in settings for _, inside in model.trained_range.check(x)]
     return np.all(judged, axis=0)
 
 
@@ -186,12 +186,12 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 
 def run(config: Config, out: Path) -> None:
     """Compare, and show."""
-    checks, kernels = load_checks(ROOT / config.checks), ROOT / config.kernels
+    held_out, kernels = load_held_out(ROOT / config.held_out), ROOT / config.kernels
     table = load_table(kernel_files(kernels))
     cells, _ = split_cells(table, 0.0, config.seed)
     examples = sample_one_each(table, cells, jax.random.key(config.seed), config.settings)
     x = np.asarray(examples.x[:, 0], float)
-    wide = checks.wide(config.least_width_mrad)
+    wide = held_out.wide(config.least_width_mrad)
     many = x[np.arange(config.batch) % len(x)]
     models = surrogates_of([name for name in config.surrogates if name != TABLE])
     if TABLE in config.surrogates:
@@ -201,7 +201,7 @@ def run(config: Config, out: Path) -> None:
     common = np.all([known_to(model, x, low, high) for model in models.values()], axis=0)
     rows = []
     for name, model in models.items():
-        scores = evaluate(lambda v, model=model: predict(v, surrogate=model), checks)
+        scores = evaluate(lambda v, model=model: predict(v, surrogate=model), held_out)
         known = scores[wide & np.isfinite(scores)]
         of_parts = additivity(model, x[common], (low[common], high[common]))
         spread = aberration_spread(model, x[common], np.random.default_rng(config.seed))

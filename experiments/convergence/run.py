@@ -272,7 +272,7 @@ def show(config: Config, case: Case, rows: list[dict[str, Any]], console: Consol
 
 def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
-    # All settings at once, so that bad ones are told before any work.
+    # All settings at once, so that bad ones are reported before any work.
     cases = [(case, case.settings(config.detectors_mrad[0])) for case in config.cases]
     for case, _ in cases:
         for detector in config.detectors_mrad:

@@ -27,11 +27,11 @@ Nodes = dict[float, ScatteringKernel]
 
 def cost_of(seconds: list[float | None]) -> str:
     """What kernels took, as far as a campaign's log says it."""
-    told = [s for s in seconds if s is not None]
-    if not told:
+    known = [s for s in seconds if s is not None]
+    if not known:
         return ""
     return (
-        f"Cost of {len(told)} of these {len(seconds)} kernels: {sum(told) / 3600:.2f} core-hours."
+        f"Cost of {len(known)} of these {len(seconds)} kernels: {sum(known) / 3600:.2f} core-hours."
     )
 
 

@@ -1,7 +1,7 @@
 """Simulate random settings of the data set's range, to score surrogates with.
 
 Each simulation is kept as soon as it is finished, and a run that was stopped goes on. In the end
-they are put together in checks.npz, for `ppiscs evaluate`.
+they are put together in held_out.npz, for `ppiscs evaluate`.
 
     python -m experiments.fresh_check.run [--config FILE] [--out FOLDER]
 """
@@ -22,7 +22,7 @@ from ppiscs_jax.simulation.batches import simulate_kernel
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.simulation.kernel import noise
 from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
-from ppiscs_jax.surrogate.evaluate import Checks, load_checks, save_checks
+from ppiscs_jax.surrogate.evaluate import HeldOut, load_held_out, save_held_out
 from ppiscs_jax.surrogate.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
 
 FARTHEST_MRAD = 250.0
@@ -77,7 +77,7 @@ def draw(config: Config, number: int) -> tuple[Settings, np.ndarray]:
     return settings, edges
 
 
-def simulate(config: Config, number: int) -> Checks:
+def simulate(config: Config, number: int) -> HeldOut:
     """The curves of one simulation's 210 detectors."""
     settings, edges = draw(config, number)
     usual = settings.zone_axis_data.thickest(settings.element_data)
@@ -101,7 +101,7 @@ def simulate(config: Config, number: int) -> Checks:
     curves = [kernel.curve(aperture, edges[i], edges[j]) for i, j in zip(INNER, OUTER, strict=True)]
     missing = [(0, 0), (0, 0), (0, MOST_ATOMS - n_atoms)]
     values = np.array([[c.ppiscs for c in curves]]), np.array([[c.standard_error for c in curves]])
-    return Checks(
+    return HeldOut(
         np.array([[c.settings.to_vector() for c in curves]]),
         *(np.pad(v, missing, constant_values=np.nan) for v in values),
     )
@@ -114,13 +114,13 @@ def run(config: Config, out: Path) -> None:
     files = [parts / f"{number:03d}.npz" for number in range(config.simulations)]
     for number, path in enumerate(files):
         if not path.exists():
-            save_checks(path, simulate(config, number))
+            save_held_out(path, simulate(config, number))
         print(f"{number + 1} of {config.simulations}", flush=True)
-    checks = [load_checks(path) for path in files]
+    held_out = [load_held_out(path) for path in files]
     about = {"config": config.model_dump(mode="json"), "provenance": provenance()}
     fields = ("x", "ppiscs", "standard_error")
-    together = {field: np.concatenate([getattr(c, field) for c in checks]) for field in fields}
-    save_checks(out / "checks.npz", Checks(**together, about=json.dumps(about)))
+    together = {field: np.concatenate([getattr(c, field) for c in held_out]) for field in fields}
+    save_held_out(out / "held_out.npz", HeldOut(**together, about=json.dumps(about)))
     save_json(out / "result.json", about)
 
 

@@ -103,7 +103,7 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
 
 def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
-    for case in config.cases:  # bad settings are told before any work
+    for case in config.cases:  # bad settings are reported before any work
         case.settings(case.watched_mrad[0])
     rows: list[dict[str, Any]] = []
     for case in config.cases:

@@ -91,7 +91,7 @@ def fall_percent(curve: np.ndarray) -> float:
 
 
 def curve_rows(varied: list[tuple[str, Settings]], curves: np.ndarray) -> list[dict[str, Any]]:
-    """What is told of each curve."""
+    """Results for each curve."""
     return [
         {
             "varied": field,
@@ -113,7 +113,7 @@ def panel_rows(
     against the logarithm of the value (of Z for elements), where that exists.
     """
     rows = []
-    told = np.array(config.told_at) - 1
+    reported = np.array(config.told_at) - 1
     for field in Vary.model_fields:
         chosen = [i for i, (name, _) in enumerate(varied) if name == field]
         mine = curves[chosen]
@@ -121,11 +121,11 @@ def panel_rows(
         values = np.array([varied[i][1].to_vector()[column(field)] for i in chosen])
         power = None
         if np.all(values > 0) and len(values) > 1:
-            power = np.polyfit(np.log(values), np.log(mine[:, told]), 1)[0].tolist()
+            power = np.polyfit(np.log(values), np.log(mine[:, reported]), 1)[0].tolist()
         rows.append(
             {
                 "varied": field,
-                "spread_percent": spread[told].tolist(),
+                "spread_percent": spread[reported].tolist(),
                 "largest_spread_percent": float(spread.max()),
                 "power": power,
             }

@@ -1,7 +1,7 @@
 """What measurement errors of the settings do to PPISCS (the paper's Fig. 11).
 
 Settings are drawn uniformly within their errors, all of them together and each alone, and the
-standard deviation of the curves is told for each thickness. Writes std.csv, result.json and
+standard deviation of the curves is reported for each thickness. Writes std.csv, result.json and
 setting_uncertainty.png.
 
     python -m experiments.setting_uncertainty.run [--config FILE] [--out FOLDER]
@@ -92,7 +92,7 @@ def rows_of(case: int, found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def summary_of(case: int, found: dict[str, Any]) -> dict[str, Any]:
-    """What is told of one of the settings.
+    """Results for one of the settings.
 
     `falls` is how far the standard deviation falls below what it had reached at fewer atoms, at
     most, in parts of its maximum. One count is the local slope of the curve.

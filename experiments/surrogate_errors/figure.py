@@ -10,7 +10,7 @@ from experiments.common import tidy
 from ppiscs_jax import Settings
 from ppiscs_jax.plots.curves import COLOURS
 from ppiscs_jax.settings import SPECIMEN
-from ppiscs_jax.surrogate.evaluate import Checks
+from ppiscs_jax.surrogate.evaluate import HeldOut
 
 LEAST_SCORE, LARGEST_SCORE = 1e-5, 0.3
 """Smaller and larger scores, 0 among them, are drawn there."""
@@ -19,7 +19,7 @@ COLUMNS = 4
 
 
 def draw_surrogates(predictions: dict[str, np.ndarray], scores: dict[str, np.ndarray],
-                    checks: Checks, wide: np.ndarray, bins: int) -> Figure:  # fmt: skip
+                    held_out: HeldOut, wide: np.ndarray, bins: int) -> Figure:  # fmt: skip
     """Histogram of wide detectors, and the first surrogate's average and worst curve among them."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     histogram, average, worst = figure.subplots(1, 3)
@@ -34,15 +34,15 @@ def draw_surrogates(predictions: dict[str, np.ndarray], scores: dict[str, np.nda
         (worst, np.nanargmax, "worst"),
     ):
         at = np.unravel_index(choose(first), first.shape)
-        draw_case(axes, at, predictions, scores, checks, f"{title}: ")
+        draw_case(axes, at, predictions, scores, held_out, f"{title}: ")
     for axes in (histogram, average, worst):
         tidy(axes)
     return figure
 
 
-def draw_specimens(scores: np.ndarray, checks: Checks, bins: int) -> Figure:
+def draw_specimens(scores: np.ndarray, held_out: HeldOut, bins: int) -> Figure:
     """Fig. 4: a panel for each zone axis, a line for each element, all detectors."""
-    specimens = specimens_of(checks, scores)
+    specimens = specimens_of(held_out, scores)
     zones = sorted({settings.zone_axis for settings in specimens}, reverse=True)
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     for axes, zone in zip(
@@ -58,17 +58,17 @@ def draw_specimens(scores: np.ndarray, checks: Checks, bins: int) -> Figure:
     return figure
 
 
-def draw_cases(predictions: dict[str, np.ndarray], scores: dict[str, np.ndarray], checks: Checks,
-               judged: np.ndarray, choose: Callable[[np.ndarray], int]) -> Figure:  # fmt: skip
-    """Figs. 5 to 8: of each specimen, all detectors, the curve chosen by its judged score."""
-    specimens = specimens_of(checks, judged)
+def draw_cases(predictions: dict[str, np.ndarray], scores: dict[str, np.ndarray], held_out: HeldOut,
+               chosen_by: np.ndarray, choose: Callable[[np.ndarray], int]) -> Figure:  # fmt: skip
+    """Figs. 5 to 8: of each specimen, all detectors, the curve chosen by its score."""
+    specimens = specimens_of(held_out, chosen_by)
     rows = -(-len(specimens) // COLUMNS)
     figure = Figure(figsize=(3.4 * COLUMNS, 2.9 * rows), layout="constrained")
     panels = np.ravel(figure.subplots(rows, COLUMNS, squeeze=False))
     for axes, chosen in zip(panels, specimens.values(), strict=False):
-        known = np.where(chosen, judged, np.nan)
+        known = np.where(chosen, chosen_by, np.nan)
         at = np.unravel_index(choose(known), known.shape)
-        draw_case(axes, at, predictions, scores, checks, "")
+        draw_case(axes, at, predictions, scores, held_out, "")
         tidy(axes)
     for axes in panels[len(specimens) :]:
         axes.set_axis_off()
@@ -86,11 +86,11 @@ def draw_histogram(axes: Axes, scores: np.ndarray, bins: int, colour: str, label
     axes.set_ylabel("Fraction of curves")
 
 
-def draw_case(axes: Axes, at: tuple, predictions, scores, checks: Checks, title: str) -> None:
+def draw_case(axes: Axes, at: tuple, predictions, scores, held_out: HeldOut, title: str) -> None:
     """One curve, simulated and predicted."""
-    s = Settings.from_vector(checks.x[at])
-    n = np.arange(1, checks.ppiscs.shape[-1] + 1)
-    axes.plot(n, checks.ppiscs[at], "o", color="0.6", markersize=3, label="simulated")
+    s = Settings.from_vector(held_out.x[at])
+    n = np.arange(1, held_out.ppiscs.shape[-1] + 1)
+    axes.plot(n, held_out.ppiscs[at], "o", color="0.6", markersize=3, label="simulated")
     for (name, values), colour in zip(predictions.items(), COLOURS, strict=False):
         if not np.isfinite(scores[name][at]):
             continue  # outside of what the surrogate was trained on
@@ -113,11 +113,11 @@ def nearest_to_mean(scores: np.ndarray) -> int:
     return int(np.nanargmin(np.abs(scores - np.nanmean(scores))))
 
 
-def specimens_of(checks: Checks, scores: np.ndarray) -> dict[Settings, np.ndarray]:
+def specimens_of(held_out: HeldOut, scores: np.ndarray) -> dict[Settings, np.ndarray]:
     """Of each element and zone axis that has scores: some settings of it, and its curves."""
     found = {}
-    for pair in np.unique(checks.x[:, 0, :2], axis=0):
-        chosen = np.all(checks.x[..., SPECIMEN] == pair, axis=-1)
+    for pair in np.unique(held_out.x[:, 0, :2], axis=0):
+        chosen = np.all(held_out.x[..., SPECIMEN] == pair, axis=-1)
         if np.any(np.isfinite(scores[chosen])):
-            found[Settings.from_vector(checks.x[chosen][0])] = chosen
+            found[Settings.from_vector(held_out.x[chosen][0])] = chosen
     return found

@@ -34,13 +34,13 @@ from experiments.surrogate_errors.figure import (
 )
 from ppiscs_jax import predict
 from ppiscs_jax.config import Model
-from ppiscs_jax.surrogate.evaluate import Checks, load_checks, score
+from ppiscs_jax.surrogate.evaluate import HeldOut, load_held_out, score
 
 
 class Config(Model):
     """What the config may say."""
 
-    checks: str
+    held_out: str
     surrogates: Annotated[list[str], Field(min_length=1)]
     figures_of: str
     least_width_mrad: PositiveFloat
@@ -53,13 +53,13 @@ class Config(Model):
         return self
 
 
-def plain_l1n(predicted: np.ndarray, checks: Checks) -> np.ndarray:
+def plain_l1n(predicted: np.ndarray, held_out: HeldOut) -> np.ndarray:
     """Eq. 2 of the paper, the noise of the simulations included, (simulations, detectors)."""
-    shared = min(predicted.shape[-1], checks.ppiscs.shape[-1])
-    error = np.abs(predicted[..., :shared] - checks.ppiscs[..., :shared])
+    shared = min(predicted.shape[-1], held_out.ppiscs.shape[-1])
+    error = np.abs(predicted[..., :shared] - held_out.ppiscs[..., :shared])
     known = np.isfinite(error)
     sums = np.sum(error, axis=-1, where=known)
-    largest = np.nanmax(checks.ppiscs, axis=-1)
+    largest = np.nanmax(held_out.ppiscs, axis=-1)
     return np.divide(
         sums, np.sum(known, axis=-1) * largest, out=np.full_like(sums, np.nan), where=known.any(-1)
     )
@@ -93,12 +93,12 @@ def summary(
 
 
 def rows_of(
-    name: str, scores: np.ndarray, plain: np.ndarray, checks: Checks, least_width: float
+    name: str, scores: np.ndarray, plain: np.ndarray, held_out: HeldOut, least_width: float
 ) -> list[dict]:
     """Summaries for wide and narrow detectors, and for wide ones by specimen."""
-    wide = checks.wide(least_width)
+    wide = held_out.wide(least_width)
     chosen_by = {f"detectors ≥ {least_width:g} mrad wide": wide, "narrower detectors": ~wide}
-    for settings, chosen in specimens_of(checks, scores).items():
+    for settings, chosen in specimens_of(held_out, scores).items():
         chosen_by[f"{settings.element} [{settings.zone_axis}]"] = wide & chosen
     return [
         summary(name, scores, plain, chosen, what)
@@ -109,21 +109,21 @@ def rows_of(
 
 def run(config: Config, out: Path) -> None:
     """Score all surrogates on the same curves."""
-    checks = load_checks(ROOT / config.checks)
+    held_out = load_held_out(ROOT / config.held_out)
     surrogates = surrogates_of(config.surrogates)
     predictions = {
-        name: np.asarray(predict(checks.x, surrogate=surrogate), dtype=float)
+        name: np.asarray(predict(held_out.x, surrogate=surrogate), dtype=float)
         for name, surrogate in surrogates.items()
     }
     scores = {
-        name: score(values, checks.ppiscs, checks.standard_error)
+        name: score(values, held_out.ppiscs, held_out.standard_error)
         for name, values in predictions.items()
     }
     rows = [
         row
         for name, values in scores.items()
         for row in rows_of(
-            name, values, plain_l1n(predictions[name], checks), checks, config.least_width_mrad
+            name, values, plain_l1n(predictions[name], held_out), held_out, config.least_width_mrad
         )
     ]
     show_rows(rows)
@@ -133,12 +133,14 @@ def run(config: Config, out: Path) -> None:
         "provenance": provenance(surrogates=config.surrogates),
         "rows": rows,
     }
-    save_json(out / "result.json", content | {"checks": json.loads(checks.about)})
-    shown, wide = scores[config.figures_of], checks.wide(config.least_width_mrad)
-    save_figure(out / "errors.png", draw_surrogates(predictions, scores, checks, wide, config.bins))
-    save_figure(out / "histograms.png", draw_specimens(shown, checks, config.bins))
+    save_json(out / "result.json", content | {"held_out": json.loads(held_out.about)})
+    shown, wide = scores[config.figures_of], held_out.wide(config.least_width_mrad)
+    save_figure(
+        out / "errors.png", draw_surrogates(predictions, scores, held_out, wide, config.bins)
+    )
+    save_figure(out / "histograms.png", draw_specimens(shown, held_out, config.bins))
     for title, choose in (("average", nearest_to_mean), ("worst", np.nanargmax)):
-        figure = draw_cases(predictions, scores, checks, shown, choose)
+        figure = draw_cases(predictions, scores, held_out, shown, choose)
         save_figure(out / f"{title}.png", figure)
 
 

@@ -14,7 +14,7 @@ from ppiscs_jax.io.kernels import SUFFIXES, each_kernel, pack_kernels, read_kern
 from ppiscs_jax.simulation.kernel import ScatteringKernel, noise
 
 USUAL_DETECTORS_MRAD = ((45.0, 160.0), (60.0, 200.0))
-"""Detectors for which the noise is told where they lie inside the kernel."""
+"""Detectors for which the noise is reported where they lie inside the kernel."""
 
 
 @dataclass(frozen=True)

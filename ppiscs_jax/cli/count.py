@@ -10,7 +10,6 @@ from rich.table import Table
 
 from ppiscs_jax.cli.options import (
     CONVERGENCE,
-    DETECTOR,
     ELEMENT,
     VOLTAGE,
     ZONE,
@@ -42,7 +41,10 @@ def count(
     zone: Annotated[str | None, ZONE] = None,
     voltage: Annotated[float | None, VOLTAGE] = None,
     convergence: Annotated[float | None, CONVERGENCE] = None,
-    detector: Annotated[list[str] | None, DETECTOR] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MRAD MRAD", help="Inner and outer collection angle."),
+    ] = None,
     rmsd: Rmsd = None,
     temperature: Temperature = None,
     config: Annotated[

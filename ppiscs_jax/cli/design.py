@@ -143,9 +143,9 @@ def design(
     found = best_design(surrogate.curve, start, **asked)
     fewest, most = asked["n_atoms"]
     curve = predict(start.to_vector())[fewest - 1 : most]
-    judged = float(error_probability(curve, asked["dose_per_angstrom2"]))
+    error = float(error_probability(curve, asked["dose_per_angstrom2"]))
     points = {
-        "start": (start, judged),
+        "start": (start, error),
         "best on the grid": (Settings.from_vector(found.grid_x), found.grid_error_probability),
         "optimum": (found.settings, found.error_probability),
     }
@@ -179,7 +179,7 @@ def _check(
         starts, wrong = settings_of([detector], **fields)
         problems += wrong
     for start in starts:
-        for field, inside in trained.judge(start.to_vector()[None]):
+        for field, inside in trained.check(start.to_vector()[None]):
             if not inside[0]:
                 problems.append(f"{field}: must be {trained.allowed(field)}")
     if dose is not None:

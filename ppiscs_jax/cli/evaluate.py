@@ -20,11 +20,11 @@ def evaluate(
             "of a network in the published format.",
         ),
     ],
-    checks: Annotated[
+    held_out: Annotated[
         Path,
         typer.Option(
             metavar="FILE",
-            help="Held-out simulations, such as experiments/fresh_check/result/checks.npz.",
+            help="Held-out simulations, such as experiments/fresh_check/result/held_out.npz.",
         ),
     ],
 ) -> None:
@@ -33,10 +33,10 @@ def evaluate(
     Score of a curve: 0.8 √(mean over n of error² − standard error², not below 0) / maximum, over
     the thicknesses that the surrogate knows.
     """
-    from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_checks, score
+    from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_held_out, score
     from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
-    given = load_checks(checks)
+    given = load_held_out(held_out)
     surrogate = load_surrogate(model)
     predicted = predict(given.x, surrogate=surrogate)
     scores = score(predicted, given.ppiscs, given.standard_error)

@@ -141,7 +141,7 @@ def read_positions(path: str | Path) -> Float[np.ndarray, "n 2"]:
     for number, row in enumerate(rows, 1):
         values = [row[i] for i in places] if len(row) > max(places) else row
         if not _numbers(values) or len(values) != 2:
-            raise InputError(f"{path}, row {number}: {','.join(row)!r} are no positions x, y [Å]")
+            raise InputError(f"{path}, row {number}: {','.join(row)!r} are not positions x, y [Å]")
         found.append([float(v) for v in values])
     if not found:
         raise InputError(f"{path}: holds no positions")

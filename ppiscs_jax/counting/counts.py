@@ -35,7 +35,7 @@ class Explanation:
     Attributes:
         name: for tables: "11 components", "gain 0.981".
         probability: weight among the explanations, NaN where the method has none.
-        score: what it was judged by: ICL of the statistics, twice the negative log evidence else.
+        score: the criterion: ICL for statistics, twice the negative log evidence otherwise.
         total: number of atoms in all columns, by the most probable number of each.
         gain: of the intensities against the simulated ones, NaN for the statistics.
         means: cross-sections [Å²] of `n_atoms` atoms per column.

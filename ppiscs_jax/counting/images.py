@@ -21,7 +21,7 @@ LIMITS_PIXEL_ANGSTROM = (0.005, 2.0)
 """Smallest and largest pixel that images of atomic columns have [Å]."""
 
 LARGEST_INTENSITY = 1e30
-"""Larger pixels are no intensities, and too large for single precision."""
+"""Larger pixels are not intensities, and too large for single precision."""
 
 MOST_PIXELS = 8192 * 8192
 
@@ -125,7 +125,7 @@ def normalise(image: AdfImage, vacuum: float, detector: float) -> AdfImage:
         detector: mean intensity with the whole beam on the detector.
 
     Raises:
-        InputError: the two are no numbers, or not in this order; a fraction is larger than 1.
+        InputError: the two are not numbers, or not in this order; a fraction is larger than 1.
     """
     problems = [
         f"{field} = {shown(value)}: must be a finite number, in the units of the image"

@@ -139,14 +139,14 @@ def fit_batch(
                 & (cost == "absolute" or np.asarray(again.converged)),
             )
             found_at, residual, jacobian = _in_units(found.best, cases)
-    told = statistics(layout, cases, found_at, residual, jacobian, refined, first)
+    summary = statistics(layout, cases, found_at, residual, jacobian, refined, first)
     return BatchFit(
         names=each[0].names,
-        estimates=np.where(told.without_effect, cases.nominal, found_at),
+        estimates=np.where(summary.without_effect, cases.nominal, found_at),
         converged=np.asarray(found.converged),
         iterations=np.asarray(found.iterations),
         cost=np.asarray(found.cost, float),
-        **told._asdict(),
+        **summary._asdict(),
     )
 
 

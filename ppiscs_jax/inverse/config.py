@@ -146,22 +146,15 @@ class FitConfig(Model):
         Raises:
             InputError: as `Measured`.
         """
-        unit = UNITS[self.unit]
-        values, error = unit * library.ppiscs, library.standard_error
-        if self.dose_per_angstrom2 is not None:
-            return Measured(values, None, self.dose_per_angstrom2, library.n_atoms)
-        if self.standard_error is not None:
-            return Measured(values, unit * self.standard_error, None, library.n_atoms)
+        error: Any = self.standard_error
         if self.relative_error is not None:
-            return Measured(values, self.relative_error * np.abs(values), None, library.n_atoms)
-        if library.error_modes is not None:
-            return Measured(
-                values,
-                n_atoms=library.n_atoms,
-                error_modes=unit * library.error_modes,
-                degrees_of_freedom=library.degrees_of_freedom,
-            )
-        return Measured(values, None if error is None else unit * error, None, library.n_atoms)
+            error = self.relative_error * np.abs(library.ppiscs)
+        return Measured.from_library(
+            library,
+            error,
+            dose_per_angstrom2=self.dose_per_angstrom2,
+            angstrom2=UNITS[self.unit],
+        )
 
     def _problem(self, free: dict[str, Free]) -> Problem:
         return Problem(self.settings(), free, self.gain, self.offset_angstrom2)

@@ -74,9 +74,9 @@ def padded_size(modes: int) -> int:
 def whitening(modes: Float[np.ndarray, "modes n"]) -> Whitening:
     """For residuals of covariance 1 + modesᵀ modes."""
     vectors, values, _ = np.linalg.svd(modes.T, full_matrices=False)
-    told = values > NEGLIGIBLE
-    shrunk = 1 / np.sqrt(1 + values[told] ** 2) - 1
-    return Whitening(np.ones(()), vectors[:, told] * shrunk, vectors[:, told])
+    significant = values > NEGLIGIBLE
+    shrunk = 1 / np.sqrt(1 + values[significant] ** 2) - 1
+    return Whitening(np.ones(()), vectors[:, significant] * shrunk, vectors[:, significant])
 
 
 class Goodness(NamedTuple):

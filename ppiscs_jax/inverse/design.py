@@ -123,7 +123,7 @@ def error_probability_map(
     found = np.full(shape, np.nan)
     real = rows[..., Column.INNER_MRAD] < rows[..., Column.OUTER_MRAD]
     if np.any(real):
-        found[real] = _judged(forward, rows[real], dose_per_angstrom2, n_atoms, priors)
+        found[real] = _error_probabilities(forward, rows[real], dose_per_angstrom2, n_atoms, priors)
     if np.all(np.isnan(found)):
         raise InputError(
             f"axes: the forward model gives no curve of {n_atoms[0]} to {n_atoms[1]} atoms at "
@@ -150,7 +150,7 @@ def best_design(
 
     The grid fills what is allowed; from its lowest local minima bounded quasi-Newton descents
     (L-BFGS-B, of scipy) follow the exact gradient of `gaussian_log_error_probability`. All points
-    and ends are judged by the exact P_e.
+    and ends are compared by the exact P_e.
 
     Args:
         forward: the forward model, as in `fit`.
@@ -193,11 +193,13 @@ def best_design(
     if problems:
         raise InputError(problems)
 
-    judge = partial(_judged, forward, dose=dose_per_angstrom2, n_atoms=n_atoms, priors=priors)
+    errors_at = partial(
+        _error_probabilities, forward, dose=dose_per_angstrom2, n_atoms=n_atoms, priors=priors
+    )
     cube = np.array(list(product(*axes)))
     rows = np.concatenate([_rows(nominal, b, cube) for b in boxes])
-    judged = judge(rows)
-    if np.any(nothing := np.isnan(judged)):
+    errors = errors_at(rows)
+    if np.any(nothing := np.isnan(errors)):
         raise InputError(
             f"vary: the forward model does not give {n_atoms[0]} to {n_atoms[1]} atoms at "
             f"{nothing.sum()} of {points} points, one of them {rows[nothing][0].tolist()}"
@@ -205,22 +207,22 @@ def best_design(
     weights = None if priors is None else np.asarray(priors, float)
     slope = partial(_slope, forward, tuple(n_atoms), nominal, dose_per_angstrom2, weights)
     starts, ends, found = [], [], []
-    for b, values in zip(boxes, judged.reshape(shape), strict=True):
+    for b, values in zip(boxes, errors.reshape(shape), strict=True):
         for start in cube[_lowest(values)[:descents]]:
             found.append(_descend(partial(slope, b), start, [axis[-1] for axis in axes]))
             starts.append(_rows(nominal, b, start[None]))
             ends.append(_rows(nominal, b, found[-1].x[None]))
-    judged_ends = judge(np.concatenate(ends))
-    every, every_judged = np.concatenate([rows, *ends]), np.concatenate([judged, judged_ends])
-    best, of_grid = np.nanargmin(every_judged), np.argmin(judged)
+    errors_of_ends = errors_at(np.concatenate(ends))
+    every, every_error = np.concatenate([rows, *ends]), np.concatenate([errors, errors_of_ends])
+    best, of_grid = np.nanargmin(every_error), np.argmin(errors)
     return Design(
         x=every[best],
-        error_probability=float(every_judged[best]),
+        error_probability=float(every_error[best]),
         grid_x=rows[of_grid],
-        grid_error_probability=float(judged[of_grid]),
+        grid_error_probability=float(errors[of_grid]),
         starts=np.concatenate(starts),
         ends=np.concatenate(ends),
-        end_error_probabilities=judged_ends,
+        end_error_probabilities=errors_of_ends,
         converged=np.array([bool(f.success) for f in found]),
         evaluations=len(every) + sum(int(f.nfev) for f in found),
     )
@@ -307,16 +309,16 @@ def _lowest(values: np.ndarray) -> np.ndarray:
     return minima[np.argsort(values.ravel()[minima])]
 
 
-def _judged(
+def _error_probabilities(
     forward: Partial, rows: np.ndarray, dose: Any, n_atoms: tuple[int, int], priors: Any
 ) -> np.ndarray:
     """Exact P_e of settings, NaN where the forward model gives nothing."""
     values = np.asarray(curves(forward, rows), float)[:, n_atoms[0] - 1 : n_atoms[1]]
     there = np.all(np.isfinite(values), axis=1)
-    judged = np.full(len(rows), np.nan)
+    errors = np.full(len(rows), np.nan)
     if np.any(there):
-        judged[there] = error_probability(values[there], dose, priors)
-    return judged
+        errors[there] = error_probability(values[there], dose, priors)
+    return errors
 
 
 def _nominal(x: Any) -> tuple[np.ndarray, list[str]]:

@@ -69,7 +69,7 @@ def error_probability(
         P_e, shape (...).
 
     Raises:
-        InputError: values that are no cross-sections, doses or priors.
+        InputError: values that are not cross-sections, doses or priors.
     """
     curves, dose, priors = _checked(curves, dose_per_angstrom2, priors)
     each = np.vectorize(_by_envelope, otypes=[float], signature="(n),(),(n)->()")
@@ -308,7 +308,7 @@ def _checked(
     bad = ~((curves >= 0) & np.isfinite(curves))
     if np.any(bad):
         problems.append(
-            f"curves: {bad.sum()} of {curves.size} values are no cross-sections, the first "
+            f"curves: {bad.sum()} of {curves.size} values are not cross-sections, the first "
             f"{curves[bad][0]:g} Å²: must be 0 Å² or more"
         )
     wrong = dose[~((dose >= 0) & (dose <= MOST_DOSE))]

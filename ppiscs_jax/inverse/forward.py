@@ -25,7 +25,7 @@ def as_data(forward: Any) -> Partial:
     """A forward model as a pytree that can be called.
 
     Passed as an argument of a compiled function, it is compiled once for all surrogates of a kind,
-    and its arrays are no constants of the compiled program. A surrogate stands for its method
+    and its arrays are not constants of the compiled program. A surrogate stands for its method
     `curve`; a function without a pytree of its own is compiled once for each function object.
 
     Raises:

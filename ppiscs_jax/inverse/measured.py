@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ppiscs_jax.errors import InputError, as_numbers, is_number, range_problem
+from ppiscs_jax.io.library import Library
 from ppiscs_jax.settings import MOST_ATOMS
 from ppiscs_jax.simulation.curve import Curve
 
@@ -115,6 +116,36 @@ class Measured:
             error_modes=curve.error_modes,
             degrees_of_freedom=curve.degrees_of_freedom,
         )
+
+    @classmethod
+    def from_library(
+        cls,
+        library: Library,
+        standard_error: Any = None,
+        *,
+        dose_per_angstrom2: float | None = None,
+        angstrom2: float = 1.0,
+    ) -> Self:
+        """A curve of a file, as `load_library` reads it.
+
+        Args:
+            library: values, and perhaps their errors.
+            standard_error: standard errors [the library's unit], one number or shape (n,); by
+                default those of the library, correlations included.
+            dose_per_angstrom2: instead, the dose [e⁻/Å²] whose Poisson noise is all the noise.
+            angstrom2: Å² of one unit of the library's values; 100 where they are in nm².
+
+        Raises:
+            InputError: as `Measured`.
+        """
+        values, atoms = angstrom2 * library.ppiscs, library.n_atoms
+        if dose_per_angstrom2 is not None:
+            return cls(values, standard_error, dose_per_angstrom2, atoms)
+        if standard_error is None and library.error_modes is not None:
+            modes, freedom = angstrom2 * library.error_modes, library.degrees_of_freedom
+            return cls(values, n_atoms=atoms, error_modes=modes, degrees_of_freedom=freedom)
+        error = library.standard_error if standard_error is None else np.asarray(standard_error)
+        return cls(values, None if error is None else angstrom2 * error, None, atoms)
 
     def __post_init__(self) -> None:
         values = as_numbers("ppiscs", self.ppiscs, (None,), "Å²")
@@ -260,7 +291,7 @@ class Measured:
         return []
 
     def _value_problems(self) -> list[str]:
-        """Values that are no cross-sections."""
+        """Values that are not cross-sections."""
         total = self.total_standard_error
         least = -SURELY_NEGATIVE * (np.zeros(len(self.ppiscs)) if total is None else total)
         there = ~np.isnan(self.ppiscs)

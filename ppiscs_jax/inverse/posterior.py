@@ -145,7 +145,7 @@ def cost_problems(cost: Cost, method: str, problems: Sequence[Problem]) -> list[
         return [wrong]
     complaints = []
     if cost == "absolute" and method in ("trf", "levenberg-marquardt"):
-        complaints.append('cost = "absolute": is no sum of squares; use method "nelder-mead"')
+        complaints.append('cost = "absolute": is not a sum of squares; use method "nelder-mead"')
     if cost == "absolute" and any(np.any(problem.prior_precision) for problem in problems):
         complaints.append('cost = "absolute": does not support prior_std; give bounds alone')
     return complaints

@@ -52,7 +52,7 @@ class Record(ABC):
 
 
 def to_plain(value: Any) -> Any:
-    """For JSON: arrays as lists, what is no finite number as null."""
+    """For JSON: arrays as lists, what is not a finite number as null."""
     if isinstance(value, Mapping):
         return {name: to_plain(v) for name, v in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

@@ -245,9 +245,9 @@ def statistics(
     slopes = np.asarray(jacobian, float)[:, :n] * width[:, None]
     without_effect = np.all(slopes == 0, axis=1)
     at_bound = np.minimum(estimates - low, high - estimates) <= AT_BOUND * (high - low)
-    told = ~at_bound & (~without_effect | (precision > 0))
+    constrained = ~at_bound & (~without_effect | (precision > 0))
     points = np.sum(scale > 0, axis=1) + np.sum(precision > 0, axis=1)
-    dof = points - np.sum(told, axis=1)
+    dof = points - np.sum(constrained, axis=1)
     squares = np.sum(np.asarray(residual, float) ** 2, axis=1)
     if layout.errors_known:
         p_value = np.where(dof > 0, chdtrc(np.maximum(dof, 1), squares), np.nan)
@@ -269,7 +269,7 @@ def statistics(
                 np.asarray(first, float)[i, :n][there],
                 float(squares[i]),
                 int(combinations + priors[i]),
-                int(np.sum(told[i])),
+                int(np.sum(constrained[i])),
             )
     information = np.swapaxes(slopes, 1, 2) @ slopes + np.eye(slopes.shape[2])
     covariance = width[:, :, None] * np.linalg.inv(information) * width[:, None, :]

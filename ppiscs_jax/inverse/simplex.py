@@ -104,7 +104,7 @@ def advance(
     """Continue a search until it has converged or made a number of evaluations.
 
     Trial points outside of the box are moved to its sides. A simplex can collapse, for example
-    onto a side, and shrink to a point that is no minimum. A converged search therefore starts
+    onto a side, and shrink to a point that is not a minimum. A converged search therefore starts
     again from its best point, with a new simplex whose edges point the way in which the search
     has moved, until this lowers the value by less than the tolerance.
 

@@ -175,7 +175,7 @@ def laplace(
     the approximation, and a small one gives a warning. `model_error` is as in `fit`.
 
     Raises:
-        InputError: errors of the measured curve are not known; draws is no whole number from 2.
+        InputError: errors of the measured curve are not known; draws is not a whole number from 2.
     """
     if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
         raise InputError(complaint)

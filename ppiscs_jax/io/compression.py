@@ -108,12 +108,12 @@ def expand_mean(arrays: Arrays) -> np.ndarray:
     """Fractions scattered beyond each bin's lower edge, mean over batches, (rings, n, bins).
 
     Raises:
-        ValueError: they are no fractions.
+        ValueError: they are not fractions.
     """
     steps = np.cumsum(arrays["mean"], axis=-1, dtype=np.int64)
     beyond = _to_fractions(MEAN_STEP * steps, arrays, arrays["angle_scale"])
     if not (np.min(beyond) > -ROOM and np.max(beyond) < 1 + ROOM):
-        raise ValueError("what is scattered is no fraction of the electrons")
+        raise ValueError("what is scattered is not a fraction of the electrons")
     return beyond
 
 

@@ -79,7 +79,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Metadata(BaseModel):
-    """What curves of a file share. `Settings` judges those of its fields."""
+    """What the curves of a file share. `Settings` checks those of its fields."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -284,7 +284,7 @@ def _read_csv(path: Path) -> tuple[dict[str, Any], Arrays]:
 def _number(text: str) -> float:
     """A number as `repr` writes it; Python itself would take 1_0 too."""
     if len(text) > 40 or "_" in text:
-        raise ValueError(f"{shown(text)} is no number")
+        raise ValueError(f"{shown(text)} is not a number")
     return float(text)
 
 
@@ -293,7 +293,7 @@ def _numbers(values: Any) -> np.ndarray:
     try:
         return np.array(values, dtype=float)
     except (TypeError, OverflowError):
-        raise ValueError(f"{shown(values)} are no numbers") from None
+        raise ValueError(f"{shown(values)} are not numbers") from None
 
 
 def _write_json(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
@@ -315,7 +315,7 @@ def _read_json(path: Path) -> tuple[dict[str, Any], Arrays]:
     content = parse_json(read_text(path))
     metadata, arrays = content["metadata"], content["arrays"]
     if not isinstance(metadata, dict) or not isinstance(arrays, dict):
-        raise ValueError("metadata and arrays are no objects")
+        raise ValueError("metadata and arrays are not objects")
     return metadata, {name: _numbers(arrays[name]) for name in ARRAYS.names(arrays)}
 
 

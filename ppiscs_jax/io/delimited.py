@@ -9,7 +9,7 @@ GAPS = ("", "nan", "na", "n/a", "#n/a")
 """What stands where there is no value, in lower case."""
 
 SPREADSHEET_ERROR = re.compile(r"#(N/A|DIV/0!|NUM!|VALUE!|REF!|NAME\?|NULL!)", re.IGNORECASE)
-"""Error values of spreadsheets. They are no comments, although they begin with #."""
+"""Error values of spreadsheets. They are not comments, although they begin with #."""
 
 LARGEST = 1e12
 """Largest size of a number: no cross-section in any unit, dose or count of electrons is larger."""
@@ -19,7 +19,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE | re.ASCI
 
 
 def is_comment(line: str) -> bool:
-    """Whether a line begins with # or %, and is no error value of a spreadsheet."""
+    """Whether a line begins with # or %, and is not an error value of a spreadsheet."""
     return line.lstrip()[:1] in ("#", "%") and not SPREADSHEET_ERROR.match(line.lstrip())
 
 
@@ -38,7 +38,7 @@ def parse_number(text: str, separator: str | None) -> float:
     Decimal commas are read where the separator is a semicolon or a tab.
 
     Raises:
-        ValueError: saying why it is no number.
+        ValueError: saying why it is not a number.
     """
     text = text.strip()
     if text.lower() in GAPS:
@@ -48,7 +48,7 @@ def parse_number(text: str, separator: str | None) -> float:
     if separator in (";", "\t") and _DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
     if not _NUMBER.fullmatch(text) or len(text) > 100:
-        raise ValueError(f"{shown(text)} is no number")
+        raise ValueError(f"{shown(text)} is not a number")
     if not abs(value := float(text)) <= LARGEST:
         raise ValueError(f"{text} must be between {-LARGEST:g} and {LARGEST:g}")
     return value

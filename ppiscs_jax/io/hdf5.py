@@ -174,7 +174,7 @@ def _dataset(group: h5py.Group, name: str) -> h5py.h5d.DatasetID:
         raise ValueError(f"{name} is elsewhere")
     dataset = h5py.h5o.open(group.id, name.encode())
     if not isinstance(dataset, h5py.h5d.DatasetID) or dataset.shape is None:
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     return dataset
 
 

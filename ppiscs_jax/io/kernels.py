@@ -143,7 +143,7 @@ def each_kernel(path: str | Path) -> Iterator[tuple[str, dict, ScatteringKernel]
 
 
 def check(name: str, metadata: dict, arrays: Arrays) -> None:
-    """Refuse what is no kernel.
+    """Refuse what is not a kernel.
 
     Raises:
         ValueError: saying why.

@@ -271,7 +271,7 @@ def _atoms_and_values(
 
 
 def _atoms_problem(atoms: Float[np.ndarray, " n"]) -> str | None:
-    """Say why numbers are no numbers of atoms, or None."""
+    """Say why numbers are not numbers of atoms, or None."""
     whole = (atoms >= 0) & (atoms <= MOST_ATOMS) & (atoms == np.round(atoms))
     if np.all(whole) and len(np.unique(atoms)) == len(atoms):
         return None

@@ -62,7 +62,7 @@ def _without_blank_ends(lines: Numbered) -> Numbered:
 
 
 def _names_columns(line: str, separator: str | None) -> bool:
-    """Whether a first line names columns: its first entry is no number, and has no digits."""
+    """Whether a first line names columns: its first entry is not a number, and has no digits."""
     first = line.split(separator)[0]
     try:
         parse_number(first, separator)

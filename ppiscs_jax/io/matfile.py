@@ -2,7 +2,7 @@
 
 Written in Python, so that no file can crash the process: SciPy's reader trusts lengths and types
 that a file states. Format: "MAT-File Format" (MathWorks), level 5. Arrays of numbers, cells and
-structs are read, as files of this package and libraries need them; of others the kind is told.
+structs are read, as files of this package and libraries need them; of others the kind is reported.
 """
 
 import struct
@@ -69,7 +69,7 @@ COMPLEX = 0x0800
 
 @dataclass(frozen=True)
 class Other:
-    """A variable that is told of but not read."""
+    """A variable that is reported but not read."""
 
     kind: str
     shape: tuple[int, ...] = ()
@@ -83,7 +83,7 @@ def read_mat(path: str | Path) -> dict[str, Any]:
         as dictionaries, everything else as `Other`.
 
     Raises:
-        InputError: the file is no such file, is damaged, or is too large.
+        InputError: the file is not such a file, is damaged, or is too large.
         FileNotFoundError: there is no such file.
     """
     content = read_bytes(path, MOST_FILE)
@@ -208,7 +208,7 @@ class _Reader:
         for _ in range(count):
             kind, content, place = self._element(data, place)
             if kind != MATRIX:
-                raise ValueError("a cell or field is no array")
+                raise ValueError("a cell or field is not an array")
             values.append(self._matrix(content, depth + 1)[1])
         return values
 

@@ -46,7 +46,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What `zipfile`, `zlib` and `ast` raise for files that are no whole .npz, and schemas for others;
+"""What `zipfile`, `zlib` and `ast` raise for files that are not whole .npz, and schemas for others;
 RuntimeError for encrypted members, RecursionError among them."""
 
 
@@ -75,12 +75,12 @@ class NpzArrays:
         """A text.
 
         Raises:
-            ValueError: it is no text, or too long.
+            ValueError: it is not text, or too long.
         """
         with self._archive.open(f"{name}.npy") as member:
             dtype, shape, _ = _header(member)
             if dtype.kind != "U" or shape or dtype.itemsize > 4 * LONGEST_TEXT:
-                raise ValueError(f"{name} is no text of at most {LONGEST_TEXT} characters")
+                raise ValueError(f"{name} is not text of at most {LONGEST_TEXT} characters")
             return str(np.frombuffer(self._content(member, dtype.itemsize), dtype)[0])
 
     def read(self, schema: Schema) -> dict[str, np.ndarray]:
@@ -120,7 +120,7 @@ def _header(member: IO[bytes]) -> tuple[np.dtype, tuple[int, ...], bool]:
     """Type, shape, and whether an array is in Fortran's order, from the start of a member."""
     magic = member.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):
-        raise ValueError("a member is no array")
+        raise ValueError("a member is not an array")
     length = int.from_bytes(member.read(2 if magic[6] == 1 else 4), "little")
     if length > MOST_HEADER:
         raise ValueError("an array's header is too long")

@@ -116,7 +116,7 @@ def check_numbers(name: str, array: np.ndarray, numbers: Numbers) -> None:
     # Extremes of arrays in which there is NaN are NaN, which is nowhere inside.
     ends = [float(known.min()), float(known.max())] if known.size else []
     if any(isnan(end) for end in ends):
-        raise ValueError(f"{name} has values that are no numbers")
+        raise ValueError(f"{name} has values that are not numbers")
     for end in ends:
         if not (numbers.low <= end <= numbers.high and abs(end) < inf):
             raise ValueError(

@@ -16,7 +16,7 @@ from ppiscs_jax.settings import VECTOR_ORDER, Settings
 OPTIONAL = ("c30_mm", "c10_angstrom")
 COLUMNS = (*VECTOR_ORDER, "temperature_k")
 MOST_COLUMNS = 100
-"""A line of more columns is no line of settings; each field of `Settings` may be there once."""
+"""A line of more columns is not a line of settings; each field of `Settings` may be there once."""
 
 MOST_PROBLEMS = 10
 """So many lines' problems are listed; the rest are counted."""

@@ -176,7 +176,7 @@ class Bins:
     def _unscattered_problem(self, field: str, angle: float, convergence: float) -> str | None:
         """Say why an angle cannot be had at an aperture between two rings' edges, or None.
 
-        The integral over the aperture is no smooth function of the aperture there.
+        The integral over the aperture is not a smooth function of the aperture there.
         """
         farthest = self._kink(convergence)
         if angle == 0 or angle >= farthest or farthest == convergence:

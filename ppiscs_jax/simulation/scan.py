@@ -147,7 +147,7 @@ def detector_problems(detectors_mrad: Sequence[tuple[float, float]]) -> list[str
 
 
 def mistilt_problems(settings: Settings) -> list[str]:
-    """That a mistilt is no part of probe scans, where there is one."""
+    """That a mistilt is not part of probe scans, where there is one."""
     if not any(settings.mistilt_mrad):
         return []
     x, y = settings.mistilt_mrad

@@ -2,13 +2,15 @@
 
 In expectation the probe-position integrated cross-section of a laterally infinite crystal is
 the column area times the mean, over the tilts inside the aperture, of the fraction that one
-tilted plane wave scatters into the detector. Aberrations drop out.
+tilted plane wave scatters into the detector. Aberrations drop out. Tilts are drawn by
+`multislice.illumination.sample_tilts`.
 """
 
 import dataclasses
 import warnings
 from collections.abc import Iterable, Sequence
 
+import jax
 import numpy as np
 
 from ppiscs_jax.errors import InputError, as_numbers, range_problem
@@ -113,6 +115,11 @@ def scattering_kernel(
     Raises:
         InputError: before any work, naming what is out of range.
     """
+    if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(settings)):
+        raise InputError(
+            "settings: simulate and scattering_kernel cannot be traced by grad, jit or vmap; "
+            "differentiate simulator(settings, n_atoms) instead"
+        )
     if apertures_mrad is None:
         apertures_mrad = [float(settings.convergence_mrad)]
     if angle_edges_mrad is None:

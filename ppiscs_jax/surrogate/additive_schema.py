@@ -105,7 +105,7 @@ def _axis(name: str, knots: np.ndarray, degree: int) -> SplineAxis:
     inner = knots[degree : len(knots) - degree]
     ends = knots[: degree + 1], knots[len(knots) - degree - 1 :]
     if len(inner) < 2 or np.any(np.diff(inner) <= 0) or any(np.ptp(end) > 0 for end in ends):
-        raise ValueError(f"{name}_knots are no knots of splines of degree {degree}")
+        raise ValueError(f"{name}_knots are not knots of splines of degree {degree}")
     return SplineAxis(on_device(knots), degree)
 
 

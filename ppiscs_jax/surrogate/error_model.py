@@ -17,7 +17,7 @@ REFERENCE_WIDTH_MRAD = 40.0
 REFERENCE_APERTURE_MRAD = 25.0
 
 MOST_POWER = 5.0
-"""Larger powers are no errors of surrogates."""
+"""Larger powers are not errors of surrogates."""
 
 CORRELATION_LENGTH, MODES = 1.3, 8
 """Errors at thicknesses n and m are correlated like exp(−|ln n − ln m| / CORRELATION_LENGTH), as
@@ -46,7 +46,7 @@ class ErrorModel:
         """From JSON.
 
         Raises:
-            ValueError: it is no such model.
+            ValueError: it is not such a model.
         """
         from pydantic import TypeAdapter  # slow to import
 

@@ -19,7 +19,7 @@ FORMAT = "ppiscs-jax checks 1"
 LARGEST_ANGSTROM2 = 1e3
 """Larger than any projected area of a column, which no cross-section exceeds."""
 
-CHECKS = Schema(
+ARRAYS = Schema(
     {
         "x": Numbers(("simulations", "detectors", "9"), low=-1e6, high=1e6),
         "ppiscs": Numbers(
@@ -46,8 +46,8 @@ WIDE_MRAD = 20.0
 
 
 @dataclass(frozen=True)
-class Checks:
-    """Simulated curves, several detectors of each simulation.
+class HeldOut:
+    """A held-out set: simulated curves, several detectors of each simulation.
 
     Attributes:
         x: settings in the order and units of `Settings.to_vector`.
@@ -89,15 +89,15 @@ def score(
 
 
 def evaluate(
-    predict: Callable[[np.ndarray], np.ndarray], checks: Checks
+    predict: Callable[[np.ndarray], np.ndarray], held_out: HeldOut
 ) -> Float[np.ndarray, "simulations detectors"]:
     """Scores of a surrogate; `predict` takes (…, 9) and gives (…, n), as `ppiscs_jax.predict`."""
-    predicted = np.asarray(predict(checks.x), dtype=float)
-    return score(predicted, checks.ppiscs, checks.standard_error)
+    predicted = np.asarray(predict(held_out.x), dtype=float)
+    return score(predicted, held_out.ppiscs, held_out.standard_error)
 
 
-def save_checks(path: str | Path, checks: Checks) -> None:
-    """Write checks to a .npz file, whole or not at all.
+def save_held_out(path: str | Path, held_out: HeldOut) -> None:
+    """Write a held-out set to a .npz file, whole or not at all.
 
     Raises:
         InputError: the path cannot be written.
@@ -105,36 +105,36 @@ def save_checks(path: str | Path, checks: Checks) -> None:
     if problem := output_problem(path, (".npz",)):
         raise InputError(problem)
     arrays: dict[str, np.ndarray] = {
-        "x": checks.x.astype(np.float64),
-        "ppiscs": checks.ppiscs.astype(np.float32),
-        "standard_error": checks.standard_error.astype(np.float16),
+        "x": held_out.x.astype(np.float64),
+        "ppiscs": held_out.ppiscs.astype(np.float32),
+        "standard_error": held_out.standard_error.astype(np.float16),
     }
-    must_fit(CHECKS, arrays, "checks")
+    must_fit(ARRAYS, arrays, "held-out set")
     save_npz(
         path,
         format=np.array(FORMAT),
-        about=np.array(checks.about),
+        about=np.array(held_out.about),
         units=np.array(f"x: {', '.join(VECTOR_ORDER)}; ppiscs, standard_error: Å²"),
         **arrays,
     )
 
 
-def load_checks(path: str | Path) -> Checks:
-    """Checks from a file of `save_checks`.
+def load_held_out(path: str | Path) -> HeldOut:
+    """The held-out set of a file of `save_held_out`.
 
     Raises:
-        InputError: the file holds no checks, or is damaged.
+        InputError: the file holds no held-out set, or is damaged.
         FileNotFoundError: there is no such file.
     """
-    with reading_npz(path, FORMAT, "checks") as arrays:
-        numbers = {name: array.astype(float) for name, array in arrays.read(CHECKS).items()}
+    with reading_npz(path, FORMAT, "held-out set") as arrays:
+        numbers = {name: array.astype(float) for name, array in arrays.read(ARRAYS).items()}
         if problem := _settings_problem(numbers["x"]):
             raise ValueError(problem)
-        return Checks(**numbers, about=arrays.text("about"))
+        return HeldOut(**numbers, about=arrays.text("about"))
 
 
 def _settings_problem(x: np.ndarray) -> str | None:
-    """Say which of the nine numbers (…, 9) are no settings, or None."""
+    """Say which of the nine numbers (…, 9) are not settings, or None."""
     for field, (low, high, unit) in RANGES.items():
         values = x[..., column(field)]
         if np.any((values < low) | (values > high)):

@@ -163,7 +163,7 @@ def predict(
         and no warning is issued.
 
     Raises:
-        InputError: x has another shape, holds what is no finite number, or inner angles that
+        InputError: x has another shape, holds what is not a finite number, or inner angles that
             are not below outer ones; a crystal is mistilted; a row is outside and `outside` is
             "raise".
     """
@@ -179,7 +179,7 @@ def predict(
         return curves.reshape(*x.shape[:-1], curves.shape[-1])
     rows = as_rows(x)
     flat = rows.reshape(-1, 9)
-    _judge(model, flat, outside)
+    _check_range(model, flat, outside)
     curves = _in_batches(model, flat.astype(np.float32))
     return curves.reshape(*rows.shape[:-1], curves.shape[-1])
 
@@ -193,7 +193,7 @@ def _curve(model: Surrogate, settings: Settings, outside: Outside) -> Curve:
         traced: Any = model.curve(x)
         atoms = np.arange(1, traced.shape[-1] + 1)
         return Curve(atoms, traced, np.full(len(atoms), np.nan), **described)
-    _judge(model, x[None], outside)
+    _check_range(model, x[None], outside)
     predicted = _with_errors(model, x.astype(np.float32))
     ppiscs, error, modes = (np.asarray(part, dtype=float) for part in predicted)
     known = np.isfinite(ppiscs)
@@ -241,7 +241,7 @@ def as_rows(x: Settings | Any) -> np.ndarray:
     """Settings as the nine numbers, or the numbers checked.
 
     Raises:
-        InputError: they are no settings.
+        InputError: they are not settings.
     """
     if isinstance(x, Settings):
         return x.to_vector()
@@ -261,7 +261,7 @@ def as_rows(x: Settings | Any) -> np.ndarray:
     return rows
 
 
-def _judge(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
+def _check_range(model: Surrogate, rows: np.ndarray, outside: Outside) -> None:
     """Warn of rows outside the trained range, or refuse them."""
     problems = outside_problems(model, rows)
     if not problems:
@@ -290,7 +290,7 @@ def outside_problems(
     return [
         f"{_value(rows[0], field) if alone else f'{field}: {_named(names[~inside], what)}'}"
         f" must be {trained.allowed(field)}"
-        for field, inside in trained.judge(rows)
+        for field, inside in trained.check(rows)
         if not inside.all()
     ]
 

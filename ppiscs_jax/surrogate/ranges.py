@@ -69,7 +69,7 @@ class TrainedRange:
         return jnp.all((angles_mrad >= least) & (angles_mrad <= most))
 
     def holds_all(self, rows: np.ndarray) -> bool:
-        """Whether all rows (…, 9) keep to it: `judge` in one go."""
+        """Whether all rows (…, 9) keep to it: `check` in one go."""
         rows = np.asarray(rows, np.float32)
         low, high = self._ends
         inside = np.all(rows >= low) and np.all(rows <= high)
@@ -91,7 +91,7 @@ class TrainedRange:
             ends[:, column(field)] = limits
         return _forgiving(*ends)
 
-    def judge(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def check(self, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """For each field, which rows (…, 9) keep to it."""
         rows = np.asarray(rows, np.float32)
         known = self._specimen_fits(rows)

@@ -110,7 +110,7 @@ def test_an_empty_address(address):
 
 
 def test_errors_are_those_of_the_work(scheduler, caplog):
-    """A full disk is no wrong address of the scheduler; other tasks' results arrive.
+    """A full disk is not a wrong address of the scheduler; other tasks' results arrive.
 
     Dask, which would print the error with its traceback, is told nothing of it.
     """

@@ -113,7 +113,7 @@ def test_architectures(run, network):
     """The additive model is additive and blind to aberrations; the network is neither."""
     config = f"""
 seed = 5
-checks = "experiments/fresh_check/result/checks.npz"
+held_out = "experiments/fresh_check/result/held_out.npz"
 kernels = "experiments/dataset/kernels/Ni_110.h5"
 surrogates = ["additive", "table", "{network}"]
 least_width_mrad = 20

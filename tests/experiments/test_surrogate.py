@@ -9,7 +9,7 @@ from experiments.common import ROOT
 from experiments.fresh_check import run as fresh_check
 from experiments.speed import run as speed
 from experiments.surrogate_errors import run as surrogate_errors
-from ppiscs_jax.surrogate.evaluate import load_checks
+from ppiscs_jax.surrogate.evaluate import load_held_out
 
 
 def config_of(name, tmp_path, **changes):
@@ -27,7 +27,7 @@ def config_of(name, tmp_path, **changes):
 
 
 @pytest.fixture(scope="module")
-def checks(tmp_path_factory):
+def held_out(tmp_path_factory):
     """Folder of one simulation of nickel: as few waves as a pilot has, 128."""
     folder = tmp_path_factory.mktemp("fresh")
     config = config_of(
@@ -45,9 +45,9 @@ def checks(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_fresh_check(checks, tmp_path):
+def test_fresh_check(held_out, tmp_path):
     """210 detectors up to 61 atoms, with errors; what is there is not simulated again."""
-    read = load_checks(checks / "checks.npz")
+    read = load_held_out(held_out / "held_out.npz")
     assert read.x.shape == (1, 210, 9)
     assert read.ppiscs.shape == read.standard_error.shape == (1, 210, 87)
     assert np.all(np.isnan(read.ppiscs[..., 61:]))
@@ -55,20 +55,20 @@ def test_fresh_check(checks, tmp_path):
     relative = np.nanmean(read.standard_error, axis=-1) / np.nanmax(read.ppiscs, axis=-1)
     assert 1e-3 < np.mean(relative) < 3e-2
     assert json.loads(read.about)["config"]["elements"] == ["Ni"]
-    config = checks.parent / "fresh_check.toml"
-    part = checks / "parts" / "000.npz"
+    config = held_out.parent / "fresh_check.toml"
+    part = held_out / "parts" / "000.npz"
     before = part.stat().st_mtime_ns
-    assert fresh_check.command(["--config", str(config), "--out", str(checks)]) == 0
+    assert fresh_check.command(["--config", str(config), "--out", str(held_out)]) == 0
     assert part.stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
-def test_surrogate_errors(checks, tmp_path):
+def test_surrogate_errors(held_out, tmp_path):
     """The surrogate is off by the check's noise: scores far below one percent of the maximum."""
     config = config_of(
         "surrogate_errors",
         tmp_path,
-        checks=str(checks / "checks.npz"),
+        held_out=str(held_out / "held_out.npz"),
         surrogates=["additive"],
         figures_of="additive",
     )

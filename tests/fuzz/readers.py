@@ -34,7 +34,7 @@ from tests.fuzz.samples import (
     RECIPE,
     SETTINGS,
     TRAINING,
-    made_up_checks,
+    made_up_held_out,
     made_up_kernel,
     made_up_layers,
     made_up_model,
@@ -242,8 +242,8 @@ def read_published(path: Path) -> None:
         assert all(np.all(np.isfinite(values)) for values in layer.values())
 
 
-def read_checks(path: Path) -> None:
-    found = evaluate.load_checks(path)
+def read_held_out(path: Path) -> None:
+    found = evaluate.load_held_out(path)
     assert found.x.shape[:2] == found.ppiscs.shape[:2]
     for x in found.x.reshape(-1, 9)[:20]:
         Settings.from_vector(x)
@@ -362,10 +362,10 @@ READERS: dict[str, Reader] = {
     "network mat": Reader(
         ".mat", written(_published, _published_compressed, suffix=".mat"), read_published
     ),
-    "checks npz": Reader(
+    "held-out npz": Reader(
         ".npz",
-        written(lambda p: evaluate.save_checks(p, made_up_checks()), suffix=".npz"),
-        read_checks,
+        written(lambda p: evaluate.save_held_out(p, made_up_held_out()), suffix=".npz"),
+        read_held_out,
         of_npz,
     ),
     "fit toml": Reader(".toml", texts(FIT), of_model(FitConfig)),

@@ -4,7 +4,7 @@ import numpy as np
 
 from ppiscs_jax import ScatteringKernel, Settings
 from ppiscs_jax.surrogate.additive import AdditiveModel, trained_range
-from ppiscs_jax.surrogate.evaluate import Checks
+from ppiscs_jax.surrogate.evaluate import HeldOut
 from ppiscs_jax.surrogate.network import Training
 from ppiscs_jax.surrogate.splines import SplineAxis
 
@@ -106,9 +106,9 @@ def made_up_layers() -> dict[str, dict[str, np.ndarray]]:
 TRAINING = Training(((79, 0, 5),), (("voltage_kv", 60.0, 300.0),), ((0.075, 0.15),))
 
 
-def made_up_checks() -> Checks:
+def made_up_held_out() -> HeldOut:
     """Two simulations, three detectors, four thicknesses."""
     x = np.empty((2, 3, 9))
     for i, (inner, outer) in enumerate(((45, 160), (60, 200), (30, 60))):
         x[:, i] = Settings("Au", "110", 300, 20, inner, outer, 0.085).to_vector()
-    return Checks(x, np.full((2, 3, 4), 0.1), np.full((2, 3, 4), 0.001), "made up")
+    return HeldOut(x, np.full((2, 3, 4), 0.1), np.full((2, 3, 4), 0.001), "made up")

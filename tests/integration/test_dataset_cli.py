@@ -184,7 +184,7 @@ def test_pack(capsys, folder, tmp_path):
 
 
 def test_unpack_refuses(capsys, finished, tmp_path):
-    """What is no file of kernels, and a folder that is none; nothing is left behind."""
+    """What is not a file of kernels, and a folder that is none; nothing is left behind."""
     bad, out, file = tmp_path / "bad.h5", tmp_path / "new", tmp_path / "file"
     bad.write_text("no kernels")
     assert "bad.h5: damaged, or not a file of" in refused(capsys, "dataset", "unpack", bad, out)

@@ -108,7 +108,7 @@ def test_bad_input(changes, said, capsys, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("work started")
 
-    monkeypatch.setattr(module, "_judged", refuse)
+    monkeypatch.setattr(module, "_error_probabilities", refuse)
     code, out, err = run(words(changes), capsys)
     assert (code, out) == (2, "")
     assert said in err

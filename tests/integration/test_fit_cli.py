@@ -159,7 +159,7 @@ def test_all_problems_at_once(tmp_path, capsys, config, measured):
     code, _, err = run(capsys, "fit", path, "--config", given, "--out", where, "--plot", "fit.bmp")
     assert code == 2
     assert len(err.splitlines()) == 1
-    for said in ("does not exist", "fit.bmp", "line 2: '0.1x' is no number", "inner_mrad = 300"):
+    for said in ("does not exist", "fit.bmp", "line 2: '0.1x' is not a number", "inner_mrad = 300"):
         assert said in err
 
 

@@ -9,7 +9,7 @@ from ppiscs_jax import Settings, predict
 from ppiscs_jax.cli.main import main
 from ppiscs_jax.io.curves import load_curves
 from ppiscs_jax.surrogate.densenet import DenseNet
-from ppiscs_jax.surrogate.evaluate import Checks, save_checks
+from ppiscs_jax.surrogate.evaluate import HeldOut, save_held_out
 from ppiscs_jax.surrogate.network import Training, save_network
 from tests.table_samples import made_up_table
 
@@ -110,7 +110,7 @@ def test_input_files_that_are_none(tmp_path, capsys):
         code, _, err = run(["predict", "--csv", str(given), *out], capsys)
         assert (code, err.count("\n")) == (2, 1)
         assert f"{given}: {said}" in err
-    for words_ in (["evaluate", "additive", "--checks"], ["evaluate", "--checks", "x.npz"]):
+    for words_ in (["evaluate", "additive", "--held-out"], ["evaluate", "--held-out", "x.npz"]):
         code, _, err = run([*words_, str(tmp_path / "none.npz")], capsys)
         assert code == 2
         assert "none.npz: no such file" in err or "x.npz: no such file" in err
@@ -128,12 +128,12 @@ def test_the_input_is_not_overwritten(tmp_path, capsys):
 def test_evaluate_a_network_of_fewer_atoms(tmp_path, capsys):
     """It is compared up to what it knows, here 12 atoms, and this is said."""
     network = DenseNet(growth=6, layers=4, outputs=12)
-    model, checks = tmp_path / "small.npz", tmp_path / "checks.npz"
+    model, held_out = tmp_path / "small.npz", tmp_path / "held_out.npz"
     save_network(model, network, network.initial(0), Training.on(made_up_table()), "")
     x = np.array([[[79.0, 1, 200, 0, 0, 25, 60, 200, 0.1]]])
     truth = np.asarray(predict(x), dtype=float)
-    save_checks(checks, Checks(x, truth, np.zeros_like(truth)))
-    code, out, _ = run(["evaluate", str(model), "--checks", str(checks)], capsys)
+    save_held_out(held_out, HeldOut(x, truth, np.zeros_like(truth)))
+    code, out, _ = run(["evaluate", str(model), "--held-out", str(held_out)], capsys)
     assert code == 0
     assert "compared up to 12 atoms" in out
 
@@ -142,14 +142,14 @@ def test_evaluate(tmp_path, capsys):
     """What the surrogate says itself scores 0; curves 1 % higher score 0.8 % of their rms."""
     x = np.array([[X.to_vector(), np.where(np.arange(9) == 7, 75, X.to_vector())]])
     truth = np.asarray(predict(x), dtype=float)
-    checks = tmp_path / "checks.npz"
-    save_checks(checks, Checks(x, truth * [[[1.0], [1.01]]], np.zeros_like(truth)))
-    code, out, _ = run(["evaluate", "additive", "--checks", str(checks)], capsys)
+    held_out = tmp_path / "held_out.npz"
+    save_held_out(held_out, HeldOut(x, truth * [[[1.0], [1.01]]], np.zeros_like(truth)))
+    code, out, _ = run(["evaluate", "additive", "--held-out", str(held_out)], capsys)
     assert code == 0
     wide, narrow = (line.split("│") for line in out.splitlines() if " 1 │" in line)
     assert float(wide[3]) < 1e-6
     rms = np.sqrt(np.mean(truth[0, 1] ** 2)) / truth[0, 1].max()
     assert float(narrow[3]) == pytest.approx(0.8 * 0.01 / 1.01 * rms, rel=0.02)
-    code, _, err = run(["evaluate", "worst", "--checks", str(checks)], capsys)
+    code, _, err = run(["evaluate", "worst", "--held-out", str(held_out)], capsys)
     assert code == 2
     assert "name = 'worst': must be one of additive" in err

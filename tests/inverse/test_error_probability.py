@@ -243,7 +243,7 @@ def test_certain_microscope(dose):
     ("curves", "dose", "priors", "message"),
     [
         ([0.1, np.nan], 1e4, None, "nan Å²: must be 0"),
-        ([0.1, -0.2], 1e4, None, "1 of 2 values are no cross-sections, the first -0.2 Å²"),
+        ([0.1, -0.2], 1e4, None, "1 of 2 values are not cross-sections, the first -0.2 Å²"),
         ([], 1e4, None, "not empty"),
         (0.1, 1e4, None, "shape"),
         ("ab", 1e4, None, "no numbers"),

@@ -25,7 +25,7 @@ SILVER = np.array([47, 1])
 def test_the_papers_problem(method):
     """Fig. 10 with 0.1 % of noise: within 4 standard errors; aberrations keep their nominal values.
 
-    The network's own dependence on C30 and C10 is no information, and their standard errors
+    The network's own dependence on C30 and C10 is not information, and their standard errors
     are those of their priors, cut at 4 of their standard deviations.
     """
     model = load_surrogate("densenet")

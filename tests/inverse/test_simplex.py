@@ -68,7 +68,7 @@ def test_steps_are_those_of_scipy(k):
 def test_restart_of_a_collapsed_simplex():
     """McKinnon's function, SIAM J. Optim. 9 (1998) 148: the simplex collapses at (0, 0).
 
-    That is no stationary point; the minimum is −1/4 at (0, −1/2). The box is −2 to 2 wide.
+    That is not a stationary point; the minimum is −1/4 at (0, −1/2). The box is −2 to 2 wide.
     """
 
     def mckinnon(part):
@@ -146,7 +146,7 @@ def test_bad_options():
     with pytest.raises(InputError) as caught:
         fit_batch(analytic, gaussian(), [noisy(0)], method="simplex", cost="square")
     assert len(caught.value.problems) == 2
-    with pytest.raises(InputError, match="is no sum of squares"):
+    with pytest.raises(InputError, match="is not a sum of squares"):
         fit_batch(analytic, Problem.within(TRUE, STD), [noisy(0)], cost="absolute")
     with pytest.raises(InputError, match=r"derivatives .* not finite"):
         fit_batch(

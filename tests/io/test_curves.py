@@ -239,7 +239,7 @@ def test_error_modes_that_do_not_belong(tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_radial_sensitivities_survive(tmp_path, suffix):
-    """A curve of a detector that is no ideal annulus says which one it was."""
+    """A curve of a detector that is not an ideal annulus says which one it was."""
     first, second = made_up_curves()
     sensitivity = np.array([[0.0, 60.5, 250.0], [0.0, 0.95, 1.0]])
     curves = [dataclasses.replace(c, sensitivity=sensitivity) for c in (first, second)]

@@ -252,7 +252,7 @@ def nonsense(path, change):
         (lambda m, a: m.update(settings=m["settings"].replace("300.0", "3e9")), "voltage_kv = 3"),
         (lambda m, a: m.update(mistilt_mrad="[1, 2, 3]"), "mistilt_mrad of shape"),
         (lambda m, a: m.update(batches=7), "do not belong to its metadata"),
-        (lambda m, a: a.update(lost=a["lost"] * np.nan), "lost has values that are no numbers"),
+        (lambda m, a: a.update(lost=a["lost"] * np.nan), "lost has values that are not numbers"),
         (lambda m, a: a.update(lost=a["lost"][:1]), "has 2 rings, not 1|has 1 rings, not 2"),
         (lambda m, a: a.update(basis=a["basis"] * 3), "basis = "),
         (lambda m, a: a.update(angle_scale=a["angle_scale"] * 0), "angle_scale = 0"),

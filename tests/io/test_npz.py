@@ -64,7 +64,7 @@ def test_what_is_written_is_read(tmp_path):
         ({"x": GOOD["x"].astype(object)}, "an array of"),
         ({"x": GOOD["x"][0]}, "x has 1 axes, not 2"),
         ({"x": GOOD["x"][:, :1]}, "x has 1 2, not 2"),
-        ({"x": GOOD["x"] * np.nan}, "x has values that are no numbers"),
+        ({"x": GOOD["x"] * np.nan}, "x has values that are not numbers"),
         ({"x": GOOD["x"] * 3}, "x = 15 Å: must be 0 to 10"),
         ({"edges": GOOD["edges"][:3]}, "edges has 2 rows, not 3"),
         ({"edges": GOOD["edges"][::-1].copy()}, "edges must increase"),
@@ -72,7 +72,7 @@ def test_what_is_written_is_read(tmp_path):
         ({"error": np.array([0.1, np.inf, 0.3])}, "error = inf"),
         ({"x": np.ones((200, 2))}, "x has 200 rows; 1 to 100 are allowed"),
         ({"format": np.array("test 2")}, "its format is test 2, not test 1"),
-        ({"format": np.array(3.0)}, "format is no text"),
+        ({"format": np.array(3.0)}, "format is not text"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, changes, said):
@@ -94,7 +94,7 @@ def test_hostile_members_are_refused(tmp_path):
         (header(b"(" * 900), "not a file of a test"),
         (header(b" " * 10**6, 2), "header is too long"),
         (header(b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 2)}"), "an array of"),
-        (b"no array", "a member is no array"),
+        (b"no array", "a member is not an array"),
     ):
         with pytest.raises(InputError, match=said):
             read(with_member(tmp_path, "x", content))

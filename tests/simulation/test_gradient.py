@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppiscs_jax import Settings
+from ppiscs_jax import InputError, Settings, simulate
 from ppiscs_jax.simulation.gradient import FixedWaves, simulator
 from ppiscs_jax.simulation.grids import simulation_grid
 from ppiscs_jax.simulation.plan import Plan
@@ -109,3 +109,16 @@ def test_smooth_edges_tend_to_the_hard_detector():
     waves = FixedWaves.of(plan, plan.waves_per_round, edge_width_mrad=0.01)
     expected = SETTINGS.column_area_angstrom2 * hard
     np.testing.assert_allclose(waves.curve(SETTINGS), expected, rtol=2e-3)
+
+
+def test_simulate_cannot_be_differentiated():
+    """It says what can."""
+    with pytest.raises(InputError, match=r"differentiate simulator\(settings, n_atoms\)"):
+        jax.grad(lambda s: simulate(s).ppiscs[0])(SETTINGS)
+
+
+def test_both_forms_of_settings():
+    """Settings and their nine numbers give the same curve."""
+    settings = Settings("Al", "100", 60.0, 20.0, 60.0, 150.0, 0.1)
+    curve = simulator(settings, 1, waves=2)
+    np.testing.assert_allclose(curve(settings), curve(settings.to_vector()), rtol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 from ppiscs_jax import InputError
 from ppiscs_jax.surrogate.additive_file import load_additive, save_additive
 from ppiscs_jax.surrogate.additive_fit import falling, fit_additive, not_negative
-from ppiscs_jax.surrogate.evaluate import Checks, evaluate, load_checks, save_checks, score
+from ppiscs_jax.surrogate.evaluate import HeldOut, evaluate, load_held_out, save_held_out, score
 from tests.table_samples import made_up_table
 
 X = np.array([79.0, 1, 300, 0, 0, 22, 60, 200, 0.1])
@@ -177,16 +177,16 @@ def test_scores(tmp_path):
     assert score(truth + 1, truth, np.ones(3)) == 0
     x = np.array([[X, changed(i6=190)]])
     ppiscs = np.array([[truth, truth]])
-    checks = Checks(x, ppiscs, np.full(ppiscs.shape, 0.5), "by hand")
-    assert checks.wide().tolist() == [[True, False]]
-    save_checks(tmp_path / "checks.npz", checks)
-    read = load_checks(tmp_path / "checks.npz")
+    held_out = HeldOut(x, ppiscs, np.full(ppiscs.shape, 0.5), "by hand")
+    assert held_out.wide().tolist() == [[True, False]]
+    save_held_out(tmp_path / "held_out.npz", held_out)
+    read = load_held_out(tmp_path / "held_out.npz")
     assert read.about == "by hand"
     scores = evaluate(lambda x: np.broadcast_to(truth + 1, (*x.shape[:-1], 3)), read)
     np.testing.assert_allclose(scores, 0.8 * np.sqrt(0.75) / 10, rtol=1e-6)
     (tmp_path / "bad.npz").write_text("text")
-    with pytest.raises(InputError, match="not a file of checks"):
-        load_checks(tmp_path / "bad.npz")
+    with pytest.raises(InputError, match="not a file of held-out set"):
+        load_held_out(tmp_path / "bad.npz")
 
 
 def test_coefficients_not_below_zero():

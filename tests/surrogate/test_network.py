@@ -9,7 +9,7 @@ import pytest
 
 from ppiscs_jax import InputError, load_surrogate, predict
 from ppiscs_jax.surrogate.densenet import DenseNet, number_of_parameters
-from ppiscs_jax.surrogate.evaluate import Checks, save_checks
+from ppiscs_jax.surrogate.evaluate import HeldOut, save_held_out
 from ppiscs_jax.surrogate.network import TABLE_1, Training, load_network, save_network
 from ppiscs_jax.surrogate.predict import OutsideTrainedRangeWarning
 from tests.table_samples import made_up_table
@@ -66,10 +66,10 @@ def test_it_knows_what_it_was_trained_on(tmp_path):
 
 
 def test_files_that_are_no_network(tmp_path):
-    checks = Checks(*(np.zeros((1, 1, n)) for n in (9, 3, 3)))
-    save_checks(tmp_path / "checks.npz", checks)
+    held_out = HeldOut(*(np.zeros((1, 1, n)) for n in (9, 3, 3)))
+    save_held_out(tmp_path / "held_out.npz", held_out)
     with pytest.raises(InputError, match="its format is ppiscs-jax checks 1, not"):
-        load_network(tmp_path / "checks.npz")
+        load_network(tmp_path / "held_out.npz")
     save_network(tmp_path / "whole.npz", SMALL, SMALL.initial(0), TABLE_1, "")
     whole = (tmp_path / "whole.npz").read_bytes()
     middle = len(whole) // 2

@@ -70,7 +70,7 @@ def test_rows_outside_are_told_one_by_one():
 
 
 @pytest.mark.parametrize("name", ["additive", "densenet"])
-def test_one_judge(name):
+def test_one_check_of_the_range(name):
     """At every limit, give or take a few roundings: a full curve, or a refusal; never NaN."""
     surrogate = load_surrogate(name)
     # With the smallest aperture, detectors may begin at their lowest limit.
