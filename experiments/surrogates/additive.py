@@ -1,6 +1,6 @@
 """Fit the default surrogate to the data set, and write what the package ships.
 
-python -m experiments.additive.make [--kernels FOLDER] [--out FILE]
+python -m experiments.surrogates.additive [--kernels FOLDER] [--out FILE]
 """
 
 import argparse
