@@ -8,7 +8,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -187,9 +186,3 @@ def random_settings(
 
 def _source(name: str) -> str:
     return (files("ppiscs_jax.explorer") / name).read_text(encoding="utf-8")
-
-
-def about_of(page: str) -> dict[str, Any]:
-    """What a page knows of its surrogate, read from the page."""
-    start = page.index('id="about">') + len('id="about">')
-    return json.loads(page[start : page.index("</script>", start)])

@@ -76,30 +76,6 @@ def error_probability(
     return each(curves, dose, priors)
 
 
-def threshold_error_probability(
-    curves: Any, dose_per_angstrom2: Any
-) -> Float[np.ndarray, "*shape"]:
-    """P_e of rising curves, equal priors, from neighbouring hypotheses only.
-
-    n + 1 is chosen from n at D (V_{n+1} − V_n) / log(V_{n+1} / V_n) counts on. Arguments, errors
-    and result as in `error_probability`.
-
-    Raises:
-        InputError: also where a curve does not rise, or starts at 0.
-    """
-    curves, dose, priors = _checked(curves, dose_per_angstrom2, None)
-    if (least := np.min(np.diff(curves, prepend=0, axis=-1))) <= 0:
-        raise InputError(
-            f"curves: must rise, from above 0 Å², and somewhere change by {least:g} Å²; "
-            "error_probability takes any curve"
-        )
-    rates = dose[..., None] * curves
-    rises = np.diff(curves, axis=-1) / np.diff(np.log(curves), axis=-1)
-    thresholds = dose[..., None] * rises
-    ends = np.full((*thresholds.shape[:-1], 1), np.inf)
-    return _tails(np.maximum(rates, LEAST_COUNTS), priors, np.append(-ends, thresholds, -1), ends)
-
-
 def gaussian_log_error_probability(
     curves: Float[Array, "*detectors n"],
     dose_per_angstrom2: Scalar,

@@ -8,8 +8,6 @@ and the package rt_ppiscs read it.
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ppiscs_jax.errors import InputError
@@ -66,10 +64,3 @@ def save_published(path: str | Path, network: DenseNet, params: Params) -> None:
     }
     with replacing(path) as temporary:
         savemat(temporary, {"model": model})
-
-
-def predict_float64(network: DenseNet, params: Params, x: np.ndarray) -> np.ndarray:
-    """The network's output in double precision, as rt_ppiscs computes it: (…, 9) → (…, n) Å²."""
-    with jax.enable_x64(True):
-        doubled = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-        return np.asarray(network.apply({"params": doubled}, jnp.asarray(x, jnp.float64)))

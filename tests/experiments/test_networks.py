@@ -161,7 +161,8 @@ def test_fit_speed(run):
 
 PEER = """
 from pathlib import Path
-from ppiscs_jax.surrogate.published import load_published, predict_float64
+from ppiscs_jax.surrogate.published import load_published
+from tests.surrogate.double import predict_float64
 
 class PPISCS:
     def __init__(self):

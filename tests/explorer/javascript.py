@@ -72,3 +72,9 @@ def open_page(page: Path, fragment: str = "") -> tuple[str, list[str]]:
     )
     messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return done.stdout, messages
+
+
+def about_of(page: str) -> dict:
+    """The description of the surrogate in a page."""
+    start = page.index('id="about">') + len('id="about">')
+    return json.loads(page[start : page.index("</script>", start)])

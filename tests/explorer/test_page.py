@@ -7,10 +7,16 @@ import pytest
 
 from ppiscs_jax import InputError, load_surrogate, predict
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
-from ppiscs_jax.explorer.page import about_of, explorer_page, random_settings, write_page
+from ppiscs_jax.explorer.page import explorer_page, random_settings, write_page
 from ppiscs_jax.surrogate.additive_file import load_additive, save_additive
 from ppiscs_jax.surrogate.additive_fit import fit_additive
-from tests.explorer.javascript import needs_chromium, needs_node, open_page, run_javascript
+from tests.explorer.javascript import (
+    about_of,
+    needs_chromium,
+    needs_node,
+    open_page,
+    run_javascript,
+)
 from tests.table_samples import made_up_table
 
 AGREEMENT = 1e-5

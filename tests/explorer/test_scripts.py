@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from ppiscs_jax.crystal import rmsd_from_temperature
-from ppiscs_jax.explorer.page import about_of, explorer_page
+from ppiscs_jax.explorer.page import explorer_page
 from ppiscs_jax.inverse.error_probability import error_probability
 from ppiscs_jax.io.library import load_library
 from ppiscs_jax.surrogate.additive_file import save_additive
 from ppiscs_jax.surrogate.additive_fit import fit_additive
-from tests.explorer.javascript import needs_node, run_javascript
+from tests.explorer.javascript import about_of, needs_node, run_javascript
 from tests.table_samples import made_up_table
 
 pytestmark = needs_node

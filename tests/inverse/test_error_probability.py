@@ -14,7 +14,6 @@ from ppiscs_jax.inverse.error_probability import (
     error_probability,
     gaussian_log_error_probability,
     joint_error_probability,
-    threshold_error_probability,
     uncertain_error_probability,
 )
 
@@ -91,7 +90,6 @@ def test_two_hypotheses():
     assert threshold == pytest.approx(29.5, abs=0.1)
     expected = (poisson.sf(29, dose * v1) + poisson.cdf(29, dose * v2)) / 2
     assert error_probability([v1, v2], dose) == pytest.approx(expected, rel=1e-12)
-    assert threshold_error_probability([v1, v2], dose) == pytest.approx(expected, rel=1e-12)
     assert uncertain_error_probability([[v1, v2]], dose) == pytest.approx(expected, rel=1e-12)
 
 
@@ -103,12 +101,19 @@ def test_limits():
 
 
 def test_thresholds_of_a_rising_curve():
-    """Where the curve rises, neighbours are all that matter. Doses and curves broadcast."""
+    """Where the curve rises, neighbours are all that matter. Doses and curves broadcast.
+
+    Then n + 1 is chosen from n at D (V_{n+1} − V_n) / log(V_{n+1} / V_n) counts on.
+    """
     curves = np.stack([SATURATING, 0.1 * ATOMS])
     doses = np.array([[1e1], [1e3], [1e5], [1e7]])
     exact = error_probability(curves, doses)
     assert exact.shape == (4, 2)
-    np.testing.assert_allclose(threshold_error_probability(curves, doses), exact, rtol=1e-9)
+    rises = np.diff(curves) / np.diff(np.log(curves))
+    last = np.ceil(doses[..., None] * rises) - 1
+    rates = doses[..., None] * curves
+    wrong = poisson.sf(last, rates[..., :-1]) + poisson.cdf(last, rates[..., 1:])
+    np.testing.assert_allclose(exact, wrong.sum(axis=-1) / curves.shape[1], rtol=1e-9)
     assert exact[2, 1] == pytest.approx(float(error_probability(curves[1], 1e5)), rel=1e-12)
 
 
@@ -258,12 +263,6 @@ def test_certain_microscope(dose):
 def test_bad_input(curves, dose, priors, message):
     with pytest.raises(InputError, match=message):
         error_probability(curves, dose, priors)
-
-
-@pytest.mark.parametrize("curve", [WAVY, [0.1, 0.1, 0.2], [0.0, 0.1]])
-def test_thresholds_need_a_rising_curve(curve):
-    with pytest.raises(InputError, match="must rise"):
-        threshold_error_probability(curve, 1e4)
 
 
 def test_bad_input_of_several():

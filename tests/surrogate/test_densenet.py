@@ -9,7 +9,8 @@ from scipy.io import loadmat, savemat
 from ppiscs_jax import InputError
 from ppiscs_jax.surrogate.densenet import DenseNet, number_of_parameters
 from ppiscs_jax.surrogate.losses import Terms, losses, weighted
-from ppiscs_jax.surrogate.published import load_published, predict_float64, save_published
+from ppiscs_jax.surrogate.published import load_published, save_published
+from tests.surrogate.double import predict_float64
 
 X = np.array(
     [[79, 0, 300, 1e-3, -50, 20, 30, 90, 0.085], [13, 1, 60, -1e-3, 70, 30.5, 41, 200, 0.14]]

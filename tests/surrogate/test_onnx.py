@@ -6,7 +6,7 @@ import pytest
 from ppiscs_jax import InputError
 from ppiscs_jax.surrogate.densenet import DenseNet
 from ppiscs_jax.surrogate.onnx import save_onnx
-from ppiscs_jax.surrogate.published import predict_float64
+from tests.surrogate.double import predict_float64
 from tests.surrogate.test_densenet import X
 
 
