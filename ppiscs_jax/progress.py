@@ -1,4 +1,4 @@
-"""How everything long reports its progress: a state after every step, to a callback or in lines."""
+"""Progress of long work: a state after every step, passed to a callback or printed."""
 
 import math
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 SECONDS_BETWEEN_LINES = 5.0
-"""How often a line of progress is printed."""
+"""Time between two printed lines of progress [s]."""
 
 
 class Progress(Protocol):

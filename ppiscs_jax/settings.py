@@ -39,7 +39,7 @@ RANGES = {
     "c30_mm": (-100.0, 100.0, "mm"),
     "c10_angstrom": (-1e6, 1e6, "Å"),
 }
-"""What the simulator accepts, per field: lowest, highest, unit.
+"""Range of each field that the simulator accepts: lowest, highest, unit.
 
 A convergence angle below 0.5 mrad does not form a useful probe: its diffraction limit 0.61 λ/α is
 24 Å at 300 kV. An outer angle below 1 mrad lies within the unscattered beam for nearly all
@@ -144,7 +144,7 @@ class Settings:
             raise InputError(problems)
 
     def _mistilt_problems(self) -> list[str]:
-        """What is wrong with the mistilt, which is made a pair of numbers."""
+        """Problems of the mistilt, which is converted to a pair of numbers."""
         if any(isinstance(part, jax.core.Tracer) for part in jax.tree.leaves(self.mistilt_mrad)):
             return []
         try:

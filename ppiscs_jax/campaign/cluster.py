@@ -1,4 +1,4 @@
-"""Where the tasks of a campaign run: here, in processes of this machine, or on a cluster."""
+"""Runners of a campaign's tasks: in this process, in processes of this machine, or on a cluster."""
 
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -29,7 +29,7 @@ THREADS_PER_GPU = 6
 """Tasks of a process at once on a GPU: while some compute, others compile, or write their files."""
 
 RETRIES = 3
-"""How often a task is given to another worker after its own has died."""
+"""Number of times that a task is given to another worker after its own has died."""
 
 
 class SlurmConfig(Model):

@@ -248,7 +248,7 @@ class Task:
 
     @property
     def seed(self) -> int:
-        """Of this task's random draws: from the campaign's seed and the name alone."""
+        """Seed of this task's random draws, from the seed of the campaign and the name alone."""
         digest = hashlib.sha256(f"{self.campaign_seed}/{self.name}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 

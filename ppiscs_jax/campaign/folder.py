@@ -17,11 +17,11 @@ CAMPAIGN_FILE = "campaign.json"
 LOG_FILE = "log.jsonl"
 
 LEFTOVERS = (".*.h5", ".campaign.*.json")
-"""What a run that was killed may leave half-written."""
+"""Names of files that a killed run may leave half-written."""
 
 
 def task_path(folder: Path, task: Task) -> Path:
-    """Where the kernel of a task is kept."""
+    """Path of the kernel of a task."""
     return folder / f"{task.name}.h5"
 
 
@@ -85,7 +85,7 @@ def working_in(folder: Path, campaign: Campaign) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class State:
-    """How far a campaign is.
+    """Progress of a campaign.
 
     Attributes:
         finished, to_do: its tasks.

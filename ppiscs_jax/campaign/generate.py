@@ -62,7 +62,7 @@ class CampaignProgress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
         finished_before, made: numbers of tasks.

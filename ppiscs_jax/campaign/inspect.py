@@ -62,7 +62,7 @@ def kernel_files(path: str | Path) -> list[Path]:
 
 
 def contents(path: str | Path) -> list[Contents]:
-    """What a file or folder holds, by element and zone axis.
+    """Contents of a file or folder by element and zone axis.
 
     Raises:
         InputError: a file is damaged, or there is none.

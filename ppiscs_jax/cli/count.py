@@ -216,7 +216,7 @@ def _normalised(
 
 @contextmanager
 def _stages() -> Iterator[Any]:
-    """What is being done: a spinner on a terminal, a line a stage elsewhere."""
+    """Report the current stage: a spinner on a terminal, a line per stage elsewhere."""
     console = new_console(stderr=True)
     if console.is_terminal:
         with console.status("reading") as status:

@@ -167,7 +167,7 @@ def _check(
     outputs: list[Path],
     **fields: Any,
 ) -> tuple[Settings, dict[str, Any]]:
-    """Where to start, and what `best_design` is asked; InputError lists every problem."""
+    """Starting settings and the arguments of `best_design`; InputError lists every problem."""
     from ppiscs_jax.inverse.error_probability import MOST_DOSE
 
     trained = surrogate.trained_range

@@ -160,7 +160,7 @@ def _found(image: AdfImage, settings: Settings | None) -> Float[np.ndarray, "n 2
 
 
 def _problem(settings: Settings, std: dict[str, float]) -> Problem:
-    """What is uncertain, within what the surrogate knows."""
+    """The uncertain settings, within the trained range of the surrogate."""
     known = load_surrogate().trained_range.limits_of(settings.to_vector())
     nominal = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
     free = {}

@@ -49,7 +49,7 @@ PLUGINS = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a file holds.
+    """Contents of an image file.
 
     Attributes:
         pixels: shape (rows, columns) or (frames, rows, columns).

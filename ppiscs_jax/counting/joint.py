@@ -184,7 +184,7 @@ def _hessian(model: Partial, data: dict[str, Array], u: np.ndarray) -> Float[np.
 def _probabilities(
     data: dict[str, Array], means: Float[Array, "draws m"], scatter: Float[Array, " draws"]
 ) -> Float[Array, "N m"]:
-    """Of numbers of atoms, averaged over draws."""
+    """Probabilities of numbers of atoms, averaged over draws."""
 
     def one(draw: tuple[Array, Array]) -> Array:
         logs, averages, of_largest = _logs(data, *draw)

@@ -48,7 +48,7 @@ CONSTANTS = (
     "REFERENCE_MRAD",
     "REACH_MRAD",
 )
-"""What `model.js` takes from `surrogate.additive`."""
+"""Constants of `surrogate.additive` that `model.js` uses."""
 
 CHECKED_SETTINGS = 200
 """Random settings at which the error of compact weights is measured."""
@@ -144,7 +144,7 @@ def explorer_page(
 
 
 def rounding_error(model: AdditiveModel, groups: Sequence[Group]) -> tuple[float, float]:
-    """How far curves of rounded weights are from those of the model, over the curve's maximum.
+    """Difference between curves of rounded and of full weights, divided by the curve's maximum.
 
     Measured at CHECKED_SETTINGS random settings, detectors outside the aperture and at least
     10 mrad wide. Gives the root-mean-square over settings and thicknesses, and the largest

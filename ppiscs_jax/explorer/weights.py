@@ -53,7 +53,7 @@ class Group:
 def read_groups(
     path: str | Path, zones: tuple[str, ...] | None = None, step: int = 1
 ) -> tuple[dict[str, Any], list[Group]]:
-    """What all groups share, for JSON, and the groups.
+    """The fields that all groups share, for JSON, and the groups.
 
     Args:
         path: a file of `save_additive`.

@@ -157,7 +157,7 @@ def _in_units(best: "Point", cases: Case) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _starts(cases: Case, starts: int) -> Float[np.ndarray, "starts_of_curves k"]:
-    """Where the fits of each curve start, one after another."""
+    """Starting points of the fits of each curve."""
     from scipy.stats.qmc import Halton  # scipy.stats is slow to import
 
     points = Halton(cases.nominal.shape[1], scramble=False).random(starts)
@@ -175,7 +175,7 @@ class Point(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where fits ended, one row a fit."""
+    """End points of fits, one row per fit."""
 
     best: Point
     cost: Float[ArrayLike, "*cases"]
@@ -248,7 +248,7 @@ def _linearised(forward: Forward, layout: Layout, case: Case, free: Float[Array,
 
 
 class _State(NamedTuple):
-    """Where one least-squares fit is."""
+    """State of one least-squares fit."""
 
     best: Point
     damping: Float[Array, ""]

@@ -47,7 +47,7 @@ class Simulated(Model):
 
 
 class FitConfig(Model):
-    """What is known of a microscope and of a measured curve.
+    """Schema of the configuration of a fit: the microscope, and the noise of a measured curve.
 
     Attributes:
         nominal: nominal settings; configs of version 0.1 call them `stated`.

@@ -67,7 +67,7 @@ class Whitening(NamedTuple):
 
 
 def padded_size(modes: int) -> int:
-    """How many modes are kept for so many: the next multiple of PADDED_TO."""
+    """Number of modes after padding: the next multiple of PADDED_TO."""
     return -(-modes // PADDED_TO) * PADDED_TO
 
 
@@ -80,7 +80,7 @@ def whitening(modes: Float[np.ndarray, "modes n"]) -> Whitening:
 
 
 class Goodness(NamedTuple):
-    """Whether the model explains a curve: χ² or T², degrees of freedom, p-value."""
+    """Goodness of fit of a curve: χ² or T², degrees of freedom, p-value."""
 
     chi_squared: float
     dof: int

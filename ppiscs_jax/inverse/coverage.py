@@ -1,4 +1,4 @@
-"""How often the intervals of fits hold the truth."""
+"""Coverage of the intervals of fits."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from ppiscs_jax.inverse.uncertainty import importance_sampled, measured_curves, 
 
 
 class Coverage(NamedTuple):
-    """How often intervals held the truth.
+    """Coverage: how often intervals contained the true values.
 
     Attributes:
         names: of the free numbers.

@@ -229,7 +229,7 @@ def best_design(
 
 
 class _Box(NamedTuple):
-    """What may be chosen: bounds of `MICROSCOPE`, (4,), and by how much angles must differ."""
+    """Bounds of the design variables, (4,), and the least differences between angles."""
 
     low: Float[np.ndarray, " 4"]
     high: Float[np.ndarray, " 4"]

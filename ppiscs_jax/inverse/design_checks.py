@@ -1,4 +1,4 @@
-"""What is wrong with the arguments of designs of experiments."""
+"""Checks of the arguments of designs of experiments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from ppiscs_jax.inverse.forward import Forward
 from ppiscs_jax.settings import LARGEST_MRAD, RANGES, VECTOR_ORDER, column
 
 MICROSCOPE = ("voltage_kv", "convergence_mrad", "inner_mrad", "outer_mrad")
-"""What can be designed."""
+"""Design variables."""
 
 AT = np.array([column(name) for name in MICROSCOPE])
 
@@ -27,7 +27,7 @@ CODES = {
 def counting_problems(
     forward: Forward, dose: Any, n_atoms: tuple[int, int], priors: Any
 ) -> list[str]:
-    """What is wrong with doses, thicknesses and priors."""
+    """Problems of doses, thicknesses and priors."""
     most = jax.eval_shape(forward, jax.ShapeDtypeStruct((len(VECTOR_ORDER),), float)).shape[0]
     fewest_most = list(n_atoms) if isinstance(n_atoms, Sequence | np.ndarray) else [n_atoms]
     whole = [range_problem("n_atoms", n, 1, most, "atoms", whole=True) for n in fewest_most]
@@ -43,7 +43,7 @@ def counting_problems(
 
 
 def number_problems(field: str, values: Any, length: int | None, name: str) -> list[str]:
-    """What is wrong with values of one of `VECTOR_ORDER`."""
+    """Problems of values of one of `VECTOR_ORDER`."""
     unit = RANGES[name][2] if name in RANGES else "code"
     try:
         numbers = as_numbers(field, values, (length,), unit).tolist()
@@ -62,7 +62,7 @@ def vary_problems(
     least_width_mrad: float,
     beyond_aperture_mrad: float | None,
 ) -> list[str]:
-    """What is wrong with bounds and limits, each by itself."""
+    """Problems of single bounds and limits."""
     problems = [choice_problem("vary", name, MICROSCOPE) for name in vary]
     if not vary and voltages_kv is None:
         problems.append("vary: is empty, and there are no voltages_kv to choose from")

@@ -230,7 +230,7 @@ class Measured:
         return total
 
     def _noise(self, there: np.ndarray, largest: float) -> tuple[dict[str, np.ndarray], list[str]]:
-        """What is given of the noise as arrays, by field, and what is wrong with it."""
+        """The given noise as arrays, by field, and its problems."""
         n = len(there)
         noise: dict[str, np.ndarray] = {}
         problems = []

@@ -20,7 +20,7 @@ SMALLEST_COUNTS = 1e-6
 """Expected numbers of electrons are at least this, so that their likelihood exists."""
 
 ASSUMED_ERROR = 1e-3
-"""Where errors are not known, residuals are in units of this part of the largest value."""
+"""If errors are not known, residuals are in units of this fraction of the largest value."""
 
 UNITS_OF_AREA = {
     "nm²": 1e-2,
@@ -37,7 +37,7 @@ SUSPECT_FACTOR = 2.0
 """Curves this near to the nominal one in another unit are taken to be in that unit."""
 
 Cost = Literal["likelihood", "absolute"]
-"""What fits minimise: see `cost_of`."""
+"""Kinds of cost that fits minimise: see `cost_of`."""
 
 
 LEAST_SHARE = 1e-4
@@ -132,7 +132,7 @@ def linearised(
 def cost_of(
     forward: Forward, layout: Layout, case: Case, free: Float[Array, " k"], cost: Cost
 ) -> Float[Array, ""]:
-    """What fits minimise: half the sum of squared residuals, or Σ |measured − predicted| [Å²]."""
+    """The cost of a fit: half the sum of squared residuals, or Σ |measured − predicted| [Å²]."""
     if cost == "absolute":
         differences = predicted(forward, layout, case, free) - case.values
         return jnp.sum(jnp.where(case.scale > 0, jnp.abs(differences), 0))
@@ -352,7 +352,7 @@ def _points(problem: Problem) -> Float[np.ndarray, "points 9"]:
 def _complaints(
     problem: Problem, measured: Measured, layout: Layout, known: Float[np.ndarray, "points n"]
 ) -> list[str]:
-    """What keeps a curve from being fitted, given the forward model's curves at `_points`."""
+    """Reasons why a curve cannot be fitted, given the forward model's curves at `_points`."""
     there = np.flatnonzero(~np.isnan(measured.ppiscs))
     n = known.shape[1]
     missing = np.array([i >= n or np.isnan(known[0, i]) for i in there])

@@ -15,10 +15,10 @@ NUMBERS = (*VECTOR_ORDER, "gain", "offset_angstrom2")
 
 GAIN, OFFSET = NUMBERS.index("gain"), NUMBERS.index("offset_angstrom2")
 SETTINGS = slice(0, GAIN)
-"""Where gain, offset and the settings are among the numbers."""
+"""Indices of gain, offset and the settings among the numbers."""
 
 LIMITS = {**RANGES, "gain": (1e-30, 1e30, ""), "offset_angstrom2": (-1e6, 1e6, "Å²")}
-"""What can be estimated: lowest and highest bound, unit."""
+"""Parameters that can be estimated: lowest and highest bound, unit."""
 
 
 @dataclass(frozen=True)

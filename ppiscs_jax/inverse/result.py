@@ -119,7 +119,7 @@ class Fit(Record):
 
     @property
     def standard_errors(self) -> Float[np.ndarray, " k"]:
-        """Of the estimates, in the order of `problem.names`."""
+        """Standard errors of the estimates, in the order of `problem.names`."""
         return np.sqrt(np.diag(self.covariance))
 
     @property
@@ -190,7 +190,7 @@ class BatchFit(Record):
 
     @property
     def standard_errors(self) -> Float[np.ndarray, "curves k"]:
-        """Of the estimates."""
+        """Standard errors of the estimates."""
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ class BatchFit(Record):
 
 
 class Statistics(NamedTuple):
-    """What residuals and their Jacobian at estimates say; one row a curve.
+    """Statistics of residuals and their Jacobian at the estimates; one row per curve.
 
     Attributes:
         covariance: of the posterior, (curves, k, k).

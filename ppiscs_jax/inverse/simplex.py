@@ -38,7 +38,7 @@ LEG = 100
 """Evaluations after which searches that are not finished are put together in full groups."""
 
 FILL, REFLECT, EXPAND, OUTSIDE, INSIDE = range(5)
-"""What the next evaluation is for: a vertex of a new or shrunk simplex, or a trial point."""
+"""Purpose of the next evaluation: a vertex of a new or shrunk simplex, or a trial point."""
 
 REACHES = (0.0, 1.0, 2.0, 0.5, -0.5)
 """Distance of each trial point from the centroid, in units of the worst vertex's distance."""

@@ -50,7 +50,7 @@ NUMBERS = {
     "thickness_scale": Numbers(("n",), "1", 1e-15, 1e3),
     "angle_scale": Numbers(("rings", "bins"), "fraction of the electrons", 1e-15, 1e9),
 }
-"""What each array is counted in. Beyond angle j, in ring r, after n atoms the mean is
+"""The unit in which each array is stored. Beyond angle j, in ring r, after n atoms the mean is
 MEAN_STEP Σ_k basis[n, k] · coefficient[k, r, j] · thickness_scale[n] · angle_scale[r, j]; batches
 are likewise deviations from it, in steps BATCH_STEP · √batches. The last batch, which is not
 stored, is minus the sum of the others."""

@@ -79,7 +79,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Metadata(BaseModel):
-    """What the curves of a file share. `Settings` checks those of its fields."""
+    """Metadata that the curves of a file share. `Settings` checks those of its fields."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ppiscs_jax.errors import shown
 
 GAPS = ("", "nan", "na", "n/a", "#n/a")
-"""What stands where there is no value, in lower case."""
+"""Entries that mean a missing value, in lower case."""
 
 SPREADSHEET_ERROR = re.compile(r"#(N/A|DIV/0!|NUM!|VALUE!|REF!|NAME\?|NULL!)", re.IGNORECASE)
 """Error values of spreadsheets. They are not comments, although they begin with #."""
@@ -24,7 +24,7 @@ def is_comment(line: str) -> bool:
 
 
 def separator_of(lines: Sequence[str]) -> str | None:
-    """What separates the entries of all lines: a semicolon, tab, or comma; None for whitespace."""
+    """The separator of all lines: a semicolon, tab, or comma; None for whitespace."""
     if any(";" in line for line in lines):
         return ";"
     if all("\t" in line for line in lines):

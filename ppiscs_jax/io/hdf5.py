@@ -85,7 +85,7 @@ def fixed_text(value: Any) -> Any:
 
 
 UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError)
-"""What h5py raises at damage."""
+"""Exceptions that h5py raises for damaged files."""
 
 LONGEST_TEXT = 10_000
 """Bytes of an attribute; the longest one here is 300."""

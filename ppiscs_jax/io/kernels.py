@@ -39,8 +39,8 @@ FORMAT = "ppiscs-jax kernels 4"
 """Name and version of what is written here."""
 
 READ_FORMATS = (FORMAT, "ppiscs-jax kernels 3", "ppiscs-jax kernels 2")
-"""What is read: the settings of formats 2 and 3 also name an aperture and a detector, which do not
-count; format 2 keeps whole numbers with their signs."""
+"""Formats that are read. The settings of formats 2 and 3 also name an aperture and a detector, which
+are ignored; format 2 keeps whole numbers with their signs."""
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -48,12 +48,12 @@ NAME = re.compile(r"\w[\w.+-]{0,99}", re.ASCII)
 """Names of kernels: they become names of files."""
 
 MOST_KERNELS = 10_000
-"""Of a file; a campaign of all elements, zone axes and voltages has less than a thousand."""
+"""Kernels of a file; a campaign of all elements, zone axes and voltages has fewer than 1000."""
 
 MOST_BATCHES = 4096
 MOST_FRACTIONS = 25_000_000
-"""Of a kernel: batches × rings × thicknesses × bins, sixteen times those of the largest kernel
-here; working with it takes 1 GB."""
+"""Fractions of a kernel: batches × rings × thicknesses × bins, sixteen times those of the largest
+kernel here; working with it takes 1 GB."""
 
 EXPANSION, LEAST_LIMIT = 300, 2**26
 """Limit on the number of fractions in all kernels of a file: EXPANSION for each byte of the file,

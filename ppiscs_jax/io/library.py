@@ -45,7 +45,7 @@ Error = Annotated[float, Field(ge=0, le=LARGEST)]
 
 
 class Sidecar(BaseModel):
-    """What stands beside a library.
+    """Schema of the sidecar of a library.
 
     Attributes:
         format: FORMAT.

@@ -20,7 +20,7 @@ from ppiscs_jax.files import require_file
 from ppiscs_jax.io.schema import Schema
 
 MOST_BYTES = 256 * 2**20
-"""Of all arrays read from a file, unpacked: twice those of the largest surrogate shipped."""
+"""Bytes of all arrays of a file, unpacked: twice those of the largest surrogate shipped."""
 
 MOST_DIRECTORY = 2**20
 """Bytes of the list of members at the end of a .npz file: some ten thousand arrays."""
@@ -46,7 +46,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What `zipfile`, `zlib` and `ast` raise for files that are not whole .npz, and schemas for others;
+"""Exceptions that `zipfile`, `zlib` and `ast` raise for files that are not whole .npz, and schemas for others;
 RuntimeError for encrypted members, RecursionError among them."""
 
 
@@ -157,7 +157,7 @@ def reading_npz(path: str | Path, file_format: str, what: str) -> Iterator[NpzAr
 
 
 def npz_format(path: str | Path) -> str:
-    """What the entry `format` of a .npz file says; "" where it cannot be read."""
+    """The entry `format` of a .npz file; "" if it cannot be read."""
     try:
         with _opened(path) as arrays:
             return arrays.text("format")

@@ -11,7 +11,7 @@ from ppiscs_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Numbers:
-    """What one array must be.
+    """Schema of one array.
 
     Attributes:
         axes: names of its axes, which have one length in all arrays of a schema. "n+1" is one

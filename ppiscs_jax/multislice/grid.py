@@ -54,7 +54,7 @@ class Grid:
 
     @cached_property
     def in_band(self) -> np.ndarray:
-        """What the band limit keeps: an ellipse over the Nyquist frequencies, (nx, ny)."""
+        """Mask of the band limit: an ellipse over the Nyquist frequencies, (nx, ny)."""
         (gx, gy), (kx, ky) = self.frequencies, self.nyquist
         return np.hypot(gx[:, None] / kx, gy[None, :] / ky) < self.band_fraction
 

@@ -27,7 +27,7 @@ from ppiscs_jax.types import Scalar
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Specimen:
-    """What a wave meets on a grid: leaves are dynamic, so new values need no compilation.
+    """The specimen on a grid; its leaves are dynamic, so that new values need no compilation.
 
     Attributes:
         atom: spectra of one atom.

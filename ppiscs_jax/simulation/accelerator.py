@@ -36,7 +36,7 @@ UNKNOWN_MEMORY_BYTES = 2**31
 
 
 class Chunk(NamedTuple):
-    """What is computed side by side: rounds × batches × waves of each round."""
+    """Numbers of rounds, batches and waves per round that are computed in parallel."""
 
     rounds: int
     batches: int

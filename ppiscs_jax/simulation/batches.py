@@ -23,7 +23,7 @@ BATCHES = 16
 PILOT_IS_ENOUGH = 0.5
 AIM = 0.85
 RATE = 1.6
-"""How the number of waves is chosen without biasing the error that is reported.
+"""Choice of the number of waves without biasing the reported error.
 
 Stopping at the first estimate that happens to be small would report errors 15 % too small. So a
 pilot of one round decides how many rounds the run proper takes, and is then thrown away: the

@@ -94,7 +94,7 @@ class Curve:
 
     @property
     def made_by(self) -> str:
-        """How it came about, for captions."""
+        """How the curve was made, for captions."""
         if self.model is not None:
             return f"predicted by the surrogate {self.model!r}"
         return f"seed {self.seed}, {self.waves} plane waves in {self.batches} batches"

@@ -1,4 +1,4 @@
-"""How finely to sample: the grid on which curves of given settings are converged."""
+"""Choice of the grid on which curves of given settings are converged."""
 
 import math
 

@@ -34,7 +34,7 @@ def into_planes(
 
 
 IMAGE = ScanOptions(pixels=512, scan_step_angstrom=0.2, configurations=4, core_correction=True)
-"""How images are scanned by default."""
+"""Default scan of images."""
 
 
 def simulate_image(

@@ -88,7 +88,7 @@ class Level:
 
     @property
     def plans(self) -> list[Plan]:
-        """What is computed for each wave."""
+        """The plans that are computed for each wave."""
         return [self.plan] if self.coarser is None else [self.plan, self.coarser]
 
     @property

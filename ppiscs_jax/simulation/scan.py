@@ -87,7 +87,7 @@ def paper_grid(
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """How a probe is scanned. The defaults are the paper's protocol.
+    """Options of a probe scan. The defaults are the paper's protocol.
 
     Attributes:
         pixels: of the numerical grid along its longer edge, or along both, as in `paper_grid`.
@@ -135,7 +135,7 @@ class ScanOptions:
 
 
 def detector_problems(detectors_mrad: Sequence[tuple[float, float]]) -> list[str]:
-    """What is wrong with inner and outer angles."""
+    """Problems of inner and outer angles."""
     problems = []
     for inner, outer in detectors_mrad:
         problems.append(range_problem("inner_mrad", inner, *RANGES["inner_mrad"]))
@@ -147,7 +147,7 @@ def detector_problems(detectors_mrad: Sequence[tuple[float, float]]) -> list[str
 
 
 def mistilt_problems(settings: Settings) -> list[str]:
-    """That a mistilt is not part of probe scans, where there is one."""
+    """The problem that probe scans do not support a mistilt, if there is one."""
     if not any(settings.mistilt_mrad):
         return []
     x, y = settings.mistilt_mrad

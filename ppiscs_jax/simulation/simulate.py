@@ -38,7 +38,7 @@ def _problems(
     seed: int,
     workers: int | None,
 ) -> list[str]:
-    """What is wrong with the arguments of `scattering_kernel`."""
+    """Problems of the arguments of `scattering_kernel`."""
     found = [range_problem("apertures_mrad", a, *RANGES["convergence_mrad"]) for a in apertures]
     found += [range_problem("angle_edges_mrad", a, *RANGES["inner_mrad"]) for a in angle_edges]
     found += [

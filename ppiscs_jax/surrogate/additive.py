@@ -51,7 +51,7 @@ and less: what is scattered changes fastest beside that edge."""
 def along_angle(
     angle_mrad: Float[Array, "*some"], voltage_kv: Scalar, convergence_mrad: Scalar
 ) -> Float[Array, "*some"]:
-    """Where a collection angle is along its axis [mrad], increasing with the angle.
+    """Coordinate of a collection angle on its axis [mrad], increasing with the angle.
 
     Rings of higher-order Laue zones lie at angles ∝ √λ, and the edge of the unscattered beam at
     the convergence angle. On this axis they move neither with the voltage nor with the aperture,
@@ -75,7 +75,7 @@ def _smooth_step(x: Float[Array, "*some"]) -> Float[Array, "*some"]:
 
 
 def along_voltage(voltage_kv: Float[Array, "*some"]) -> Float[Array, "*some"]:
-    """Where a voltage is along its axis: −(γλ)² [Å²], in which single scattering is linear."""
+    """Coordinate of a voltage on its axis: −(γλ)² [Å²], in which single scattering is linear."""
     return -jnp.square(interaction_angstrom(voltage_kv))
 
 
@@ -170,7 +170,7 @@ class AdditiveModel:
 
     @jax.jit
     def error_modes(self, x: Inputs) -> Float[Array, "modes n"]:
-        """What the error of `curve` is made of [Å²]: modes, smooth along thickness.
+        """Modes of the error of `curve` [Å²], smooth along thickness.
 
         The sum of their outer products is the covariance of the errors at all thicknesses, the
         sum of their squares that of `standard_error`. Fits add it to the errors of a measured
@@ -198,7 +198,7 @@ class AdditiveModel:
         return jnp.argmax(same).astype(jnp.int32)
 
     def _rmsd_fraction(self, group: Int[Array, ""], rmsd_angstrom: Scalar) -> Float[Array, ""]:
-        """Where an rmsd lies between the ends of a group's range, 0 to 1."""
+        """Position of an rmsd between the ends of a group's range, 0 to 1."""
         low, high = self.rmsd_ends[group]
         return (rmsd_angstrom - low) / (high - low)
 

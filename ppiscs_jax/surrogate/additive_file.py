@@ -37,7 +37,7 @@ FORMAT = "ppiscs-jax additive 3"
 WIDTH_MRAD = 10.0
 ROUNDING = 5e-3
 LEAST_SCALE = 1e-3
-"""Where next to nothing is scattered, steps are this part of the median's at other angles."""
+"""If almost nothing is scattered, steps are this fraction of the median of other angles."""
 
 LEFT_OUT = 0.3
 """Rms of what the components leave out, in steps of the rounding (whose own is 0.29)."""

@@ -27,7 +27,7 @@ FIELDS = (
     "ring_edges_mrad",
     "voltages_kv",
 )
-"""Of the model, kept as they are."""
+"""Fields of the model that are stored as they are."""
 
 OF_GROUPS = ("unscattered", "atomic_numbers", "zone_codes", "thickest", "column_area", "rmsd_ends")
 """Arrays with a row for each group."""
@@ -59,7 +59,7 @@ WHOLE = Schema(
     | {f"{name} knots": 100 for name in AXES if name != "angle"}
     | {"angle knots": 1000},
 )
-"""What is kept as it is."""
+"""Arrays that are stored as they are."""
 
 MOST_CELLS = 1000
 """Nodes of aperture and rmsd together; transforms of them are matrices of their square."""

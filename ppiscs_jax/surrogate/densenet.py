@@ -77,21 +77,21 @@ class DenseNet(nn.Module):
 
     @property
     def as_published(self) -> bool:
-        """Whether it is of the kind that files hold: densely connected, swish."""
+        """Whether the network can be saved: densely connected, swish."""
         return self.densely and self.activation == "swish"
 
 
 MOST_LAYERS = 100
 MOST_UNITS = 10_000
 MOST_WEIGHTS = 10_000_000
-"""Of a network; the published one has 13 layers, 1920 inputs of a layer and 1.7 million weights."""
+"""Limits of a network; the published one has 13 layers, 1920 inputs of a layer and 1.7 million weights."""
 
 LARGEST_WEIGHT = 1e4
 """Larger ones overflow half precision, in which files keep weights."""
 
 
 def layers_schema(layers: int) -> Schema:
-    """What the arrays of a densely connected network must be.
+    """Schema of the arrays of a densely connected network.
 
     Raises:
         ValueError: there are too few or too many layers.
@@ -145,5 +145,5 @@ def assembled(
 
 
 def number_of_parameters(params: Params) -> int:
-    """How many numbers the weights are."""
+    """Number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""How far surrogates are off: a power law, and how errors go together along thickness."""
+"""Errors of surrogates: a power law, and their correlation along thickness."""
 
 from dataclasses import dataclass
 from functools import cache

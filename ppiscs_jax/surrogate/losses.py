@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 Network = Callable[[Float[Array, "examples 9"]], Float[Array, "examples n"]]
 
 INNER_MRAD, OUTER_MRAD = 6, 7
-"""Where the detector's angles stand among the inputs."""
+"""Indices of the detector's angles among the inputs."""
 
 LEAST_ANGSTROM2 = 1e-12
 """Smaller cross-sections are taken for this inside logarithms."""

@@ -46,7 +46,7 @@ ABERRATIONS = (Column.C30_MM, Column.C10_ANGSTROM)
 
 @dataclass(frozen=True)
 class Training:
-    """What a network was trained on.
+    """Training data of a network.
 
     Attributes:
         specimens: atomic number, code of the zone axis, and thickest column [atoms] of each.
@@ -60,7 +60,7 @@ class Training:
 
     @classmethod
     def on(cls, table: KernelTable) -> "Training":
-        """What `surrogate.sample` draws from a table."""
+        """Training data that `surrogate.sample` draws from a table."""
         groups = zip(table.atomic_numbers, table.zone_codes, table.thickest, strict=True)
         rmsd = np.asarray(table.rmsd_angstrom, float).round(7)[:, [0, -1]]
         rings, angles = np.asarray(table.ring_edges_mrad), np.asarray(table.angles_mrad)
@@ -188,7 +188,7 @@ class NetworkModel:
         return self.error.standard_error(jnp.asarray(x), curve)
 
     def error_modes(self, x: Float[Array, " 9"]) -> Float[Array, "modes n"]:
-        """What the error of `curve` is made of [Å²], as `AdditiveModel.error_modes`.
+        """Modes of the error of `curve` [Å²], as `AdditiveModel.error_modes`.
 
         No modes where the error is not known.
         """

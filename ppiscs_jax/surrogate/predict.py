@@ -58,11 +58,11 @@ class Surrogate(Protocol):
         """Standard error of `curve` [Å²]; NaN where it is not known."""
 
     def error_modes(self, x: Any) -> Float[Array, "modes n"]:
-        """What the error of `curve` is made of [Å²]; no modes where that is not known."""
+        """Modes of the error of `curve` [Å²]; no modes if they are not known."""
 
     @property
     def trained_range(self) -> TrainedRange:
-        """What it was made for."""
+        """Trained range."""
 
 
 class OutsideTrainedRangeWarning(UserWarning):

@@ -49,14 +49,14 @@ class TrainedRange:
         return hash((self.specimens, tuple(self.limits.items()), self.rmsd_angstrom))
 
     def holds(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
-        """Whether settings keep to it; for use inside jit."""
+        """Whether settings are inside the range; for use inside jit."""
         inside = [self.holds_specimen(x), self.holds_angles(x[DETECTOR_COLUMNS])]
         if self.least_width_mrad:
             inside.append(self._detector_fits(x))
         return jnp.all(jnp.stack(inside))
 
     def holds_specimen(self, x: Float[Array, " 9"]) -> Bool[Array, ""]:
-        """Whether settings keep to it, their detector apart; for use inside jit."""
+        """Whether settings without their detector are inside the range; for use inside jit."""
         low, high = self._ends
         inside = ((x >= low) & (x <= high))[np.isin(VECTOR_ORDER, DETECTOR_FIELDS, invert=True)]
         fits = self._specimen_fits(x[None])[0], self._rmsd_fits(x[None])[0]
@@ -69,7 +69,7 @@ class TrainedRange:
         return jnp.all((angles_mrad >= least) & (angles_mrad <= most))
 
     def holds_all(self, rows: np.ndarray) -> bool:
-        """Whether all rows (…, 9) keep to it: `check` in one go."""
+        """Whether all rows (…, 9) are inside the range."""
         rows = np.asarray(rows, np.float32)
         low, high = self._ends
         inside = np.all(rows >= low) and np.all(rows <= high)
@@ -105,7 +105,7 @@ class TrainedRange:
             yield DETECTOR, self._detector_fits(rows)
 
     def _specimen_fits(self, x: Any) -> Any:
-        """Whether specimens of settings (…, 9) are known."""
+        """Whether specimens of settings (…, 9) are covered."""
         return self._same_specimen(x).any(axis=-1)
 
     def _same_specimen(self, x: Any) -> Any:
@@ -129,7 +129,7 @@ class TrainedRange:
         return (inner >= aperture * (1 - ROUNDING)) & (outer - inner >= narrowest)
 
     def allowed(self, field: str) -> str:
-        """What a field may be, as text."""
+        """Allowed values of a field, as text."""
         if field == SPECIMEN:
             return f"one of {self.names()}"
         if field == DETECTOR:

@@ -33,7 +33,7 @@ class SplineAxis:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Where the axis begins and ends."""
+        """First and last coordinate of the axis."""
         knots = np.asarray(self.knots)
         return float(knots[0]), float(knots[-1])
 

@@ -281,7 +281,7 @@ def _check_folder(folder: Path, content: dict[str, Any]) -> None:
 
 
 def _hash(arrays: Any) -> str:
-    """Of all numbers in a pytree."""
+    """Hash of all arrays of a pytree."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(arrays):
         digest.update(np.ascontiguousarray(leaf).data)
