@@ -81,6 +81,13 @@ class Measured:
     Raises:
         InputError: naming every length that does not fit, value that is no cross-section,
             thickness that is no whole number or twice there, and covariance that is none.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> measured = pp.Measured([0.03, 0.05, 0.09], standard_error=0.002, n_atoms=[1, 2, 4])
+        >>> measured.ppiscs  # Å²
+        array([0.03, 0.05,  nan, 0.09])
+        >>> by_dose = pp.Measured([0.03, 0.05, 0.09], dose_per_angstrom2=1e4)
     """
 
     ppiscs: Any

@@ -61,6 +61,13 @@ def simulator(settings: Settings, n_atoms: int, *, waves: int = WAVES, seed: int
 
     Raises:
         InputError: a number is out of range.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> forward = pp.simulator(settings, n_atoms=2, waves=4)
+        >>> forward(settings.to_vector()).shape  # Å², a forward model for `fit`
+        (2,)
     """
     problems = [
         range_problem("n_atoms", n_atoms, 1, MOST_ATOMS, "atoms", whole=True),

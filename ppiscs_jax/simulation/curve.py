@@ -34,6 +34,16 @@ class Curve:
             errors at different thicknesses, which are strongly correlated, is the sum of the
             modes' outer products. One mode a batch: its deviation from the mean, over
             √(batches (batches − 1)). None where that is not known.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> curve = pp.predict(settings)
+        >>> curve.ppiscs.shape, curve.standard_error.shape
+        ((87,), (87,))
+        >>> low, high = curve.interval(0.95)  # Å²
+        >>> bool((low < curve.ppiscs).all())
+        True
     """
 
     n_atoms: np.ndarray
