@@ -72,11 +72,9 @@ def coverage(
         >>> import jax
         >>> import ppiscs_jax as pp
         >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
-        >>> ppiscs = pp.predict(settings).ppiscs
-        >>> forward = lambda x: ppiscs  # enough where only the gain is free
         >>> problem = pp.Problem(settings, {"gain": pp.Free(0.8, 1.2, prior_std=0.05)})
         >>> found = pp.coverage(
-        ...     forward, problem, jax.random.key(0), dose_per_angstrom2=1e4, cases=20
+        ...     pp.load_surrogate(), problem, jax.random.key(0), dose_per_angstrom2=1e4, cases=20
         ... )
         >>> found.levels, found.fractions.shape
         ((0.68, 0.95), (2, 1))
