@@ -31,6 +31,9 @@ html_title = f"ppiscs-jax {release}"
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
 """Links to files of the repository that are not pages of the site."""
 
+EXAMPLES = re.compile(r"(^ *>>> .*?(?:\n\s*\n|\Z))", re.M | re.S)
+"""Examples in docstrings, each up to the next empty line."""
+
 
 def name_files(app, docname, source):
     """Name files outside of the site instead of linking to them."""
@@ -40,11 +43,17 @@ def name_files(app, docname, source):
 def as_markdown(app, what, name, obj, options, lines):
     """Docstrings use single backquotes for code, which are double ones in reStructuredText.
 
-    Fields that share a description, `a, b: text`, would be taken for a type and a name.
+    Fields that share a description, `a, b: text`, would be taken for a type and a name. Examples
+    stay as they are.
     """
-    text = re.sub(r"(?<![`:\w])`([^`\n]+)`(?!`)", r"``\1``", "\n".join(lines))
+    parts = EXAMPLES.split("\n".join(lines))
+    lines[:] = "".join(p if i % 2 else _prose(p) for i, p in enumerate(parts)).splitlines()
+
+
+def _prose(text):
+    text = re.sub(r"(?<![`:\w])`([^`\n]+)`(?!`)", r"``\1``", text)
     text = re.sub(r"^ +\w+(?:, \w+)+:", lambda m: m[0].replace(", ", ","), text, flags=re.M)
-    lines[:] = text.replace("*", r"\*").replace("|", r"\|").splitlines()
+    return text.replace("*", r"\*").replace("|", r"\|")
 
 
 def setup(app):

@@ -21,6 +21,13 @@ class InputError(ValueError):
 
     Problems may repeat what a file says, so that they are cut to a few lines, and characters
     that would control a terminal are replaced.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> pp.Settings("Au", "110", 300e3, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        Traceback (most recent call last):
+            ...
+        ppiscs_jax.errors.InputError: voltage_kv = 300000 kV: must be 20 to 1000 kV
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:

@@ -17,6 +17,14 @@ class Progress(Protocol):
 
     Attributes:
         seconds_left: estimated time left [s], NaN until known.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> states: list[pp.Progress] = []
+        >>> curve = pp.simulate(settings, 0.05, n_atoms=2, progress=states.append)
+        >>> len(states) > 0  # one state after every batch of waves
+        True
     """
 
     @property

@@ -101,6 +101,22 @@ class Settings:
 
     Raises:
         InputError: naming every field that is out of range, with its value and unit.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings(
+        ...     element="Au",
+        ...     zone_axis="110",
+        ...     voltage_kv=300.0,
+        ...     convergence_mrad=20.0,
+        ...     inner_mrad=60.0,
+        ...     outer_mrad=200.0,
+        ...     temperature_k=293.0,
+        ... )
+        >>> f"{settings.rmsd_angstrom:.3f} Å"
+        '0.089 Å'
+        >>> settings.to_vector().shape  # the nine numbers of the published network
+        (9,)
     """
 
     element: str

@@ -80,6 +80,19 @@ def count(
 
     Raises:
         InputError: bad input, before the work that it concerns.
+
+    Example:
+        >>> import numpy as np
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "100", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> atoms = np.arange(5, 21).reshape(4, 4)  # of 4 × 4 columns, 2.04 Å apart
+        >>> peak = np.exp(-0.5 * ((np.arange(12) - 5.5) / 2) ** 2)
+        >>> peak /= peak.sum() * 0.17  # integral 1 over pixels of 0.17 Å
+        >>> pixels = np.kron(pp.predict(settings).ppiscs[atoms - 1], np.outer(peak, peak))
+        >>> image = pp.AdfImage(np.pad(pixels, 12), pixel_angstrom=0.17, normalised=True)
+        >>> counted = pp.count(image, settings, method="library")
+        >>> sorted(counted.counts.counts.tolist()) == atoms.ravel().tolist()
+        True
     """
     problems: list[str | None] = []
     if method is None:

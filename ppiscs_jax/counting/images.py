@@ -48,6 +48,15 @@ class AdfImage:
         normalised: whether intensities are fractions of the incident beam.
         positions_angstrom: positions x, y of columns that came with the image [Å], or None.
         source: where it came from, for captions.
+
+    Example:
+        >>> import numpy as np
+        >>> import ppiscs_jax as pp
+        >>> pixels = np.random.default_rng(0).uniform(0.0, 0.1, (64, 32))
+        >>> image = pp.AdfImage(pixels, pixel_angstrom=0.2, normalised=True)
+        >>> x, y = image.extent_angstrom
+        >>> print(f"{x:.1f} Å × {y:.1f} Å")
+        6.2 Å × 12.6 Å
     """
 
     pixels: Float[np.ndarray, "rows columns"]
@@ -100,6 +109,14 @@ def load_image(
     Raises:
         InputError: the file holds no such image, or no pixel size and none is given.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import numpy as np
+        >>> import ppiscs_jax as pp
+        >>> np.save("image.npy", np.random.default_rng(0).uniform(0.0, 0.1, (64, 32)))
+        >>> image = pp.load_image("image.npy", pixel_angstrom=0.2, normalised=True)
+        >>> image.pixels.shape, image.pixel_angstrom
+        ((64, 32), 0.2)
     """
     path = Path(path)
     require_file(path)

@@ -82,6 +82,18 @@ def fit_batch(
 
     Raises:
         InputError: naming all curves and settings that do not fit together, before any fit.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> measured = [
+        ...     pp.Measured(gain * pp.predict(settings).ppiscs, dose_per_angstrom2=1e4)
+        ...     for gain in (0.95, 1.0, 1.05)
+        ... ]
+        >>> problem = pp.Problem(settings, {"gain": pp.Free(0.8, 1.2)})
+        >>> result = pp.fit_batch(pp.load_surrogate(), problem, measured)
+        >>> result.estimates.round(2).tolist()
+        [[0.95], [1.0], [1.05]]
     """
     each = [problems] if isinstance(problems, Problem) else problems
     complaints = [

@@ -67,6 +67,19 @@ def bootstrap(
     Raises:
         InputError: errors of the measured curve are not known; a setting is out of range; no refit
             converged.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> ppiscs = pp.predict(settings).ppiscs
+        >>> measured = pp.Measured(ppiscs, dose_per_angstrom2=1e4)
+        >>> problem = pp.Problem(settings, {"gain": pp.Free(0.8, 1.2)})
+        >>> forward = lambda x: ppiscs  # enough where only the gain is free
+        >>> result = pp.fit(forward, problem, measured)
+        >>> samples = pp.bootstrap(forward, measured, result, jax.random.key(0), draws=20)
+        >>> samples.values.shape
+        (20, 1)
     """
     complaints = [
         range_problem("draws", draws, 2, 10**7, "", whole=True),

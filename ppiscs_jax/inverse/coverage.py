@@ -67,6 +67,17 @@ def coverage(
 
     Raises:
         InputError: no noise is given, or what is given is none.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> problem = pp.Problem(settings, {"gain": pp.Free(0.8, 1.2, prior_std=0.05)})
+        >>> found = pp.coverage(
+        ...     pp.load_surrogate(), problem, jax.random.key(0), dose_per_angstrom2=1e4, cases=20
+        ... )
+        >>> found.levels, found.fractions.shape
+        ((0.68, 0.95), (2, 1))
     """
     if standard_error is None and dose_per_angstrom2 is None and covariance is None:
         raise InputError("standard_error, dose_per_angstrom2, covariance: give one of them")

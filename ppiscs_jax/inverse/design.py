@@ -106,6 +106,16 @@ def error_probability_map(
 
     Raises:
         InputError: naming all bad values, before any work; or that there is nothing but NaN.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> axes = {"inner_mrad": [30.0, 50.0, 70.0], "outer_mrad": [100.0, 200.0]}
+        >>> p_e = pp.error_probability_map(
+        ...     pp.load_surrogate(), settings, axes, dose_per_angstrom2=1e4, n_atoms=(1, 20)
+        ... )
+        >>> p_e.shape
+        (3, 2)
     """
     forward = as_data(forward)
     nominal, problems = _nominal(x)
@@ -169,6 +179,17 @@ def best_design(
         InputError: values are out of range, or the bounds exclude every detector; the message names
             every problem, before any work. Also if the forward model gives NaN at a point of the
             grid.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> vary = {"inner_mrad": (30.0, 100.0)}
+        >>> best = pp.best_design(
+        ...     pp.load_surrogate(), settings, vary, 1e4, n_atoms=(1, 10), grid=3, descents=1
+        ... )
+        >>> p_e = pp.error_probability(pp.predict(settings).ppiscs[:10], 1e4)
+        >>> bool(best.error_probability < p_e)
+        True
     """
     forward = as_data(forward)
     nominal, problems = _nominal(x)

@@ -70,6 +70,14 @@ def error_probability(
 
     Raises:
         InputError: values that are not cross-sections, doses or priors.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> curve = pp.predict(settings)
+        >>> p_e = pp.error_probability(curve.ppiscs[:20], [1e3, 1e5])  # 1 to 20 atoms, two doses
+        >>> bool(0 < p_e[1] < p_e[0] < 1)
+        True
     """
     curves, dose, priors = _checked(curves, dose_per_angstrom2, priors)
     each = np.vectorize(_by_envelope, otypes=[float], signature="(n),(),(n)->()")

@@ -75,6 +75,17 @@ def fit(
     Raises:
         InputError: the arguments are inconsistent. It is raised before the fit starts, and names
             every problem.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> true = pp.predict(pp.Settings("Au", "110", 300.0, 20.0, 61.0, 200.0, 0.085)).ppiscs
+        >>> problem = pp.Problem(settings, {"inner_mrad": pp.Free(56.0, 64.0, prior_std=1.0)})
+        >>> measured = pp.Measured(true, dose_per_angstrom2=1e6)
+        >>> result = pp.fit(pp.load_surrogate(), problem, measured)
+        >>> row = result.parameters["inner_mrad"]
+        >>> row.verdict, round(row.estimate), row.unit
+        ('identified', 61, 'mrad')
     """
     problems = [
         choice_problem("method", method, ("trf", "nelder-mead")),

@@ -83,6 +83,13 @@ class Measured:
         InputError: lengths differ, a value is not a cross-section, a thickness is not a whole
             number or occurs twice, or a covariance is not positive semidefinite. The message names
             every problem.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> measured = pp.Measured([0.03, 0.05, 0.09], standard_error=0.002, n_atoms=[1, 2, 4])
+        >>> measured.ppiscs  # Å²
+        array([0.03, 0.05,  nan, 0.09])
+        >>> by_dose = pp.Measured([0.03, 0.05, 0.09], dose_per_angstrom2=1e4)
     """
 
     ppiscs: Any

@@ -29,6 +29,16 @@ class Free:
         low, high: bounds, in the unit of the parameter.
         prior_std: standard deviation of a Gaussian prior around the nominal value; None for a
             uniform prior between the bounds.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> free = {
+        ...     "inner_mrad": pp.Free(56.0, 64.0, prior_std=1.0),  # near the nominal value
+        ...     "gain": pp.Free(0.9, 1.1),  # anywhere between the bounds
+        ... }
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> pp.Problem(settings, free).prior_width.round(3).tolist()
+        [1.0, 0.058]
     """
 
     low: float
@@ -49,6 +59,15 @@ class Problem:
 
     Raises:
         InputError: naming every unknown number, bad bound or prior, and start out of bounds.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> problem = pp.Problem(settings, {"inner_mrad": pp.Free(56.0, 64.0, prior_std=1.0)})
+        >>> problem.names, problem.stated.tolist()
+        (('inner_mrad',), [60.0])
+        >>> pp.Problem.within(settings, {"inner_mrad": 1.0, "rmsd_angstrom": 0.005}).names
+        ('inner_mrad', 'rmsd_angstrom')
     """
 
     x: Any

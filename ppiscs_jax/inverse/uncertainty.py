@@ -102,6 +102,15 @@ def prior_samples(problem: Problem, key: PRNGKeyArray, draws: int = 1000) -> Sam
 
     Raises:
         InputError: draws is not a whole number of at least 2.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> problem = pp.Problem.within(settings, {"inner_mrad": 1.0, "rmsd_angstrom": 0.005})
+        >>> samples = pp.prior_samples(problem, jax.random.key(0), draws=100)
+        >>> samples.names, samples.values.shape
+        (('inner_mrad', 'rmsd_angstrom'), (100, 2))
     """
     if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
         raise InputError(complaint)
@@ -126,6 +135,16 @@ def propagate(forward: Forward, problem: Problem, samples: Samples) -> Spread:
 
     Raises:
         InputError: the draws are of other numbers, or go where the forward model gives nothing.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> problem = pp.Problem.within(settings, {"inner_mrad": 1.0, "rmsd_angstrom": 0.005})
+        >>> samples = pp.prior_samples(problem, jax.random.key(0), draws=100)
+        >>> spread = pp.propagate(pp.load_surrogate(), problem, samples)
+        >>> spread.mean.shape, spread.std.shape  # Å², at 1 to 87 atoms
+        ((87,), (87,))
     """
     drawn = measured_curves(forward, problem, samples)
     missing = np.isnan(drawn)
@@ -176,6 +195,19 @@ def laplace(
 
     Raises:
         InputError: errors of the measured curve are not known; draws is not a whole number from 2.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> surrogate = pp.load_surrogate()
+        >>> measured = pp.Measured(pp.predict(settings).ppiscs, dose_per_angstrom2=1e4)
+        >>> problem = pp.Problem(settings, {"gain": pp.Free(0.8, 1.2)})
+        >>> result = pp.fit(surrogate, problem, measured)
+        >>> samples = pp.laplace(surrogate, measured, result, jax.random.key(0), draws=400)
+        >>> low, high = samples.interval(0.95)
+        >>> bool(low[0] < 1 < high[0])
+        True
     """
     if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
         raise InputError(complaint)
@@ -251,6 +283,18 @@ def nuts(
     Raises:
         InputError: as `fit`; the errors of the measured curve are not known; draws, warm_up or
             chains are out of range; or numpyro is not installed.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> ppiscs = pp.predict(settings).ppiscs
+        >>> measured = pp.Measured(ppiscs, dose_per_angstrom2=1e4)
+        >>> problem = pp.Problem(settings, {"gain": pp.Free(0.8, 1.2)})
+        >>> forward = lambda x: ppiscs  # enough where only the gain is free
+        >>> samples = pp.nuts(forward, problem, measured, jax.random.key(0), draws=400, warm_up=100)
+        >>> samples.values.shape
+        (400, 1)
     """
     complaints = [
         range_problem("draws", draws, 4, 10**9, "", whole=True),

@@ -114,6 +114,14 @@ def save_curves(path: str | Path, curves: Sequence[Curve]) -> None:
 
     Raises:
         InputError: the path cannot be written, or the curves do not belong together.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> curve = pp.predict(settings)
+        >>> pp.save_curves("gold.h5", [curve])
+        >>> pp.load_curves("gold.h5") == [curve]
+        True
     """
     if problem := output_problem(path, SUFFIXES):
         raise InputError(problem)
@@ -129,6 +137,14 @@ def load_curves(path: str | Path) -> list[Curve]:
     Raises:
         InputError: the file does not hold curves of this format.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> pp.save_curves("gold.csv", [pp.predict(settings)])
+        >>> [curve] = pp.load_curves("gold.csv")
+        >>> curve.ppiscs.shape, curve.settings.element
+        ((87,), 'Au')
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:

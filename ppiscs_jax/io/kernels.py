@@ -39,8 +39,8 @@ FORMAT = "ppiscs-jax kernels 4"
 """Name and version of what is written here."""
 
 READ_FORMATS = (FORMAT, "ppiscs-jax kernels 3", "ppiscs-jax kernels 2")
-"""Formats that are read. The settings of formats 2 and 3 also name an aperture and a detector, which
-are ignored; format 2 keeps whole numbers with their signs."""
+"""Formats that are read. The settings of formats 2 and 3 also name an aperture and a detector,
+which are ignored; format 2 keeps whole numbers with their signs."""
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -104,6 +104,16 @@ def save_kernels(path: str | Path, kernels: Mapping[str, ScatteringKernel]) -> N
     Raises:
         InputError: the path cannot be written.
         OSError: writing failed; a file that was there before is as it was.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 40.0, 100.0, rmsd_angstrom=0.085)
+        >>> kernel = pp.scattering_kernel(
+        ...     settings, angle_edges_mrad=range(101), n_atoms=2, relative_error=0.1
+        ... )
+        >>> pp.save_kernels("gold.h5", {"gold": kernel})
+        >>> list(pp.load_kernels("gold.h5"))
+        ['gold']
     """
     with _new_file(path) as file:
         for name, kernel in kernels.items():
@@ -122,6 +132,16 @@ def load_kernels(path: str | Path) -> dict[str, ScatteringKernel]:
         InputError: the file is damaged or not of this format; it names the damaged kernels.
         FileNotFoundError: there is no such file.
         OSError: the system could not read the file, which may be whole.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 40.0, 100.0, rmsd_angstrom=0.085)
+        >>> kernel = pp.scattering_kernel(
+        ...     settings, angle_edges_mrad=range(101), n_atoms=2, relative_error=0.1
+        ... )
+        >>> pp.save_kernels("gold.h5", {"gold": kernel})
+        >>> pp.load_kernels("gold.h5")["gold"].curve(inner_mrad=60.0).ppiscs.shape
+        (2,)
     """
     limit = max(LEAST_LIMIT, EXPANSION * Path(path).stat().st_size) if Path(path).is_file() else 0
     kernels = {}

@@ -80,6 +80,14 @@ class Library:
         error_modes: of curves of this package, what their errors are made of, shape (modes, n),
             as in `Curve`; None where not known.
         degrees_of_freedom: with which the modes estimate a covariance.
+
+    Example:
+        >>> import numpy as np
+        >>> import ppiscs_jax as pp
+        >>> library = pp.Library(np.array([0.031, 0.060, 0.088]), np.array([1, 2, 3]))
+        >>> pp.save_library("library.csv", library)
+        >>> pp.load_library("library.csv").n_atoms.tolist()
+        [1, 2, 3]
     """
 
     ppiscs: Float[np.ndarray, " n"]
@@ -105,6 +113,14 @@ def load_library(path: str | Path) -> Library:
             a number of atoms is not whole, larger than MOST_ATOMS, or there twice; a value is
             larger than LARGEST.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import numpy as np
+        >>> import ppiscs_jax as pp
+        >>> np.savetxt("library.txt", [0.031, 0.060, 0.088])
+        >>> library = pp.load_library("library.txt")
+        >>> library.n_atoms.tolist(), library.ppiscs.tolist()
+        ([1, 2, 3], [0.031, 0.06, 0.088])
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -131,6 +147,13 @@ def save_library(path: str | Path, curve: Curve | Library) -> None:
 
     Raises:
         InputError: the path cannot be written.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> pp.save_library("gold.txt", pp.predict(settings))
+        >>> pp.load_library("gold.txt").settings == settings
+        True
     """
     path = Path(path)
     if problem := output_problem(path, SUFFIXES):

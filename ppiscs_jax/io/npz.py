@@ -46,7 +46,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""Exceptions that `zipfile`, `zlib` and `ast` raise for files that are not whole .npz, and schemas for others;
+"""Exceptions of `zipfile`, `zlib` and `ast` for files that are not whole .npz, and of schemas;
 RuntimeError for encrypted members, RecursionError among them."""
 
 

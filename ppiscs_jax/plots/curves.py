@@ -48,6 +48,14 @@ def plot_curves(
 
     Raises:
         InputError: no curves, or not as many checks, or the path cannot be written.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> figure = pp.plot_curves([pp.predict(settings)], "gold.png")
+        >>> above, below = figure.axes
+        >>> above.get_ylabel()
+        'PPISCS (Å²)'
     """
     if not curves:
         raise InputError("curves: there are none to plot")

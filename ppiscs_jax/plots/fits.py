@@ -81,6 +81,17 @@ def plot_uncertainty(
 
     Raises:
         InputError: the path cannot be written.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> problem = pp.Problem.within(settings, {"inner_mrad": 1.0, "rmsd_angstrom": 0.005})
+        >>> samples = pp.prior_samples(problem, jax.random.key(0), draws=100)
+        >>> spread = pp.propagate(pp.load_surrogate(), problem, samples)
+        >>> figure = pp.plot_uncertainty(spread.mean, spread.std, "gold.png")
+        >>> len(figure.axes)
+        2
     """
     figure, above, below = _panels(path, title)
     there = np.isfinite(nominal)

@@ -36,6 +36,16 @@ class Curve:
             divided by √(batches (batches − 1)). None if the covariance is not known.
         sensitivity: radial sensitivity S(θ) of a detector that is not an ideal annulus, shape
             (2, angles): angles [mrad] and S. None for ideal annuli.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> curve = pp.predict(settings)
+        >>> curve.ppiscs.shape, curve.standard_error.shape
+        ((87,), (87,))
+        >>> low, high = curve.interval(0.95)  # Å²
+        >>> bool((low < curve.ppiscs).all())
+        True
     """
 
     n_atoms: np.ndarray

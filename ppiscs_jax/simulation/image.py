@@ -61,6 +61,15 @@ def simulate_image(
 
     Raises:
         InputError: before any work, naming what is out of range.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> atoms_angstrom = [(5.0, 5.0, 0.0), (5.0, 5.0, 2.9)]  # one column of two atoms
+        >>> options = pp.ScanOptions(pixels=320, scan_step_angstrom=2.0, configurations=2)
+        >>> image, error = pp.simulate_image(settings, atoms_angstrom, (10.0, 10.0), 2.9, options)
+        >>> image.shape, error.shape  # fractions of the incident beam
+        ((5, 5), (5, 5))
     """
     options = options or IMAGE
     atoms = as_numbers("atoms_angstrom", atoms_angstrom, (None, 3), "Å")

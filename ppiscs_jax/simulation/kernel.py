@@ -30,6 +30,19 @@ class ScatteringKernel:
             (batches, rings, n, bins). Bins are correlated: form errors over batches.
         lost: fraction of the electrons that left the numerical band, shape (rings, n).
         seed, waves: seed of all random draws, number of tilted plane waves.
+
+    Example:
+        >>> import numpy as np
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 40.0, 100.0, rmsd_angstrom=0.085)
+        >>> kernel = pp.scattering_kernel(
+        ...     settings, angle_edges_mrad=range(101), n_atoms=2, relative_error=0.1
+        ... )
+        >>> kernel.batch_means.shape  # batches, rings of tilts, thicknesses, bins of angle
+        (16, 1, 2, 100)
+        >>> curve = kernel.sensitivity_curve(lambda mrad: np.clip((mrad - 40) / 20, 0, 1))
+        >>> curve.ppiscs.shape
+        (2,)
     """
 
     element: str

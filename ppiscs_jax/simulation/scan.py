@@ -35,6 +35,16 @@ class Scan:
             configurations; x and y from 0 in steps of `step_angstrom`.
         step_angstrom: scan steps along x and y [Å].
         detectors_mrad: inner and outer angle of each detector [mrad].
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> options = pp.ScanOptions(pixels=360, scan_step_angstrom=1.0, configurations=2)
+        >>> scan = pp.simulate_scan(settings, options, n_atoms=1, supercell_angstrom=12.0)
+        >>> scan.images.shape  # detectors, thicknesses, x, y
+        (1, 1, 2, 4)
+        >>> scan.curves[0].ppiscs.shape  # Å²
+        (1,)
     """
 
     curves: list[Curve]
@@ -104,6 +114,12 @@ class ScanOptions:
 
     Raises:
         InputError: naming every option that is out of range.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> options = pp.ScanOptions(pixels=480, scan_step_angstrom=0.4, configurations=4)
+        >>> options.configurations, options.seed
+        (4, 0)
     """
 
     pixels: int | tuple[int, int] = 1536
@@ -262,6 +278,14 @@ def simulate_scan(
 
     Raises:
         InputError: before any work, naming what is out of range.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> options = pp.ScanOptions(pixels=360, scan_step_angstrom=1.0, configurations=2)
+        >>> scan = pp.simulate_scan(settings, options, n_atoms=1, supercell_angstrom=12.0)
+        >>> scan.curves[0].ppiscs.shape, scan.images.shape
+        ((1,), (1, 1, 2, 4))
     """
     options = options or ScanOptions()
     zone, a = settings.zone_axis_data, settings.element_data.lattice_angstrom

@@ -114,6 +114,17 @@ def scattering_kernel(
 
     Raises:
         InputError: before any work, naming what is out of range.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 40.0, 100.0, rmsd_angstrom=0.085)
+        >>> kernel = pp.scattering_kernel(
+        ...     settings, angle_edges_mrad=range(101), n_atoms=2, relative_error=0.1
+        ... )
+        >>> kernel.curve().ppiscs.shape  # of the settings' detector, at 1 and 2 atoms
+        (2,)
+        >>> kernel.curve(inner_mrad=60.0, outer_mrad=90.0).ppiscs.shape
+        (2,)
     """
     if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(settings)):
         raise InputError(
@@ -217,6 +228,15 @@ def simulate(
 
     Raises:
         InputError: before any work, naming what is out of range.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> curve = pp.simulate(settings, relative_error=0.05, n_atoms=2)
+        >>> curve.ppiscs.shape  # Å², at 1 and 2 atoms
+        (2,)
+        >>> bool((curve.standard_error <= 0.05 * curve.ppiscs).all())
+        True
     """
     kernel = scattering_kernel(
         settings,

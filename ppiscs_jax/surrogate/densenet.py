@@ -84,7 +84,7 @@ class DenseNet(nn.Module):
 MOST_LAYERS = 100
 MOST_UNITS = 10_000
 MOST_WEIGHTS = 10_000_000
-"""Limits of a network; the published one has 13 layers, 1920 inputs of a layer and 1.7 million weights."""
+"""Limits of a network; the published one has 13 layers, 1920 inputs and 1.7 million weights."""
 
 LARGEST_WEIGHT = 1e4
 """Larger ones overflow half precision, in which files keep weights."""

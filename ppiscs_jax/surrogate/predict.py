@@ -90,6 +90,17 @@ def load_surrogate(name: str | Path = ADDITIVE) -> Surrogate:
 
     Raises:
         InputError, FileNotFoundError: there is no such surrogate, or the file holds none.
+
+    Example:
+        >>> import jax
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> surrogate = pp.load_surrogate()
+        >>> x = settings.to_vector()
+        >>> surrogate.curve(x).shape  # Å², at 1 to 87 atoms
+        (87,)
+        >>> jax.jacfwd(surrogate.curve)(x.astype("float32")).shape  # its slopes in the nine numbers
+        (87, 9)
     """
     path = Path(name)
     if path.suffix.lower() in (".mat", ".npz"):
@@ -166,6 +177,16 @@ def predict(
         InputError: x has another shape, holds what is not a finite number, or inner angles that
             are not below outer ones; a crystal is mistilted; a row is outside and `outside` is
             "raise".
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> curve = pp.predict(settings)
+        >>> print(f"{curve.ppiscs[9]:.2f} Å² at {curve.n_atoms[9]} atoms")
+        0.17 Å² at 10 atoms
+        >>> x = settings.to_vector()
+        >>> pp.predict([x, x, x]).shape
+        (3, 87)
     """
     if problem := choice_problem("outside", outside, ("warn", "raise")):
         raise InputError(problem)
