@@ -77,21 +77,30 @@ def make_specimen(
     )
 
 
+def wave_key(key: PRNGKeyArray, wave: Any) -> PRNGKeyArray:
+    """The random key of a wave of a batch, from that of the batch."""
+    return jax.random.fold_in(jax.random.fold_in(key, 1), wave)
+
+
+def displaced_layer(
+    grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, layer: Any
+) -> Float[Array, "atoms 2"]:
+    """Displaced atoms of a layer of a crystal, as fractions of the supercell's edges.
+
+    The displacements are drawn from the layer's number, counted from the entrance surface, folded
+    into the key: they do not depend on how layers are grouped into slices.
+    """
+    sites = jnp.asarray(grid.sites)[layer % len(grid.sites)]
+    return displace(jax.random.fold_in(key, layer), sites, specimen.rmsd)
+
+
 def crystal_slice(
     grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, index: Int[Array, ""]
 ) -> Complex[Array, "nx ny"]:
-    """Transmission function of slice `index` of a displaced crystal.
-
-    The displacements of an atomic layer are drawn from its number, counted from the entrance
-    surface, folded into the key: they do not depend on how layers are grouped into slices.
-    """
+    """Transmission function of slice `index` of a displaced crystal."""
     layers = index * grid.layers_per_slice + jnp.arange(grid.layers_per_slice)
-
-    def displaced(layer: Any) -> Any:
-        sites = jnp.asarray(grid.sites)[layer % len(grid.sites)]
-        return displace(jax.random.fold_in(key, layer), sites, specimen.rmsd)
-
-    return transmission(grid, specimen.atom, jax.vmap(displaced)(layers).reshape(-1, 2))
+    positions = jax.vmap(partial(displaced_layer, grid, specimen, key))(layers)
+    return transmission(grid, specimen.atom, positions.reshape(-1, 2))
 
 
 def propagate(
@@ -217,15 +226,15 @@ def scatter_batch(
 
     def one(wave: Any) -> Any:
         index, tilt_mrad = wave
-        wave_key = jax.random.fold_in(jax.random.fold_in(key, 1), index)
+        of_wave = wave_key(key, index)
         if n_planes:
-            repeats = jax.random.permutation(wave_key, n_planes)[:n_atoms]
+            repeats = jax.random.permutation(of_wave, n_planes)[:n_atoms]
         else:
             repeats = jnp.arange(n_atoms)
 
         def plane_at(repeat: Any, number: Any) -> Any:
             index = repeat * n_slices + number
-            return stock[index] if n_planes else crystal_slice(grid, specimen, wave_key, index)
+            return stock[index] if n_planes else crystal_slice(grid, specimen, of_wave, index)
 
         return transmit(grid, specimen, tilt_mrad, plane_at, repeats, edges_mrad, axis_mrad)
 
