@@ -52,6 +52,7 @@ class MissingFileError(InputError, FileNotFoundError):
 
 
 EXTRAS = {
+    "abtem": "abtem",
     "dask": "campaigns",
     "distributed": "campaigns",
     "flax": "networks",
