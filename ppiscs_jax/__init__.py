@@ -21,6 +21,8 @@ from ppiscs_jax.surrogate.predict import load_surrogate, predict
 if TYPE_CHECKING:
     from ppiscs_jax.counting.count import count
     from ppiscs_jax.counting.images import AdfImage, load_image
+    from ppiscs_jax.interop.abtem import settings_from_abtem
+    from ppiscs_jax.interop.cross_check import CrossCheck, cross_check
     from ppiscs_jax.inverse.batch import fit_batch
     from ppiscs_jax.inverse.bootstrap import bootstrap
     from ppiscs_jax.inverse.coverage import coverage
@@ -43,6 +45,8 @@ _MODULES = {
     "io.curves": ("load_curves", "save_curves"),
     "io.kernels": ("load_kernels", "save_kernels"),
     "io.library": ("Library", "load_library", "save_library"),
+    "interop.abtem": ("settings_from_abtem",),
+    "interop.cross_check": ("CrossCheck", "cross_check"),
     "inverse.batch": ("fit_batch",),
     "inverse.bootstrap": ("bootstrap",),
     "inverse.coverage": ("coverage",),
@@ -63,6 +67,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __version__ = version("ppiscs-jax")
 __all__ = [
     "AdfImage",
+    "CrossCheck",
     "Curve",
     "Free",
     "InputError",
@@ -79,6 +84,7 @@ __all__ = [
     "bootstrap",
     "count",
     "coverage",
+    "cross_check",
     "error_probability",
     "error_probability_map",
     "fit",
@@ -99,6 +105,7 @@ __all__ = [
     "save_kernels",
     "save_library",
     "scattering_kernel",
+    "settings_from_abtem",
     "simulate",
     "simulate_image",
     "simulate_scan",

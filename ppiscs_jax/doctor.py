@@ -26,6 +26,7 @@ EXTRAS = {
     "slurm": "dask_jobqueue",
     "posterior": "numpyro",
     "onnx": "onnx",
+    "abtem": "abtem",
 }
 """Optional dependencies: the extra's name, and a module that it installs."""
 

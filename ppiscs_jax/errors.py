@@ -59,6 +59,7 @@ class MissingFileError(InputError, FileNotFoundError):
 
 
 EXTRAS = {
+    "abtem": "abtem",
     "dask": "campaigns",
     "distributed": "campaigns",
     "flax": "networks",

@@ -25,7 +25,7 @@ LAYERS = (
     ("plots",),
     ("campaign", "surrogate"),
     ("inverse",),
-    ("counting",),
+    ("counting", "interop"),
     ("explorer", "doctor"),
     ("cli",),
 )
@@ -39,6 +39,8 @@ ONLY_IN = {
     "distributed": "campaign",
     "orbax": "surrogate",
     "numpyro": "inverse",
+    "abtem": "interop",
+    "ase": "interop",
     "flax": "surrogate",
     "optax": "surrogate",
     "matplotlib": "plots",
@@ -106,8 +108,15 @@ def test_heavy_libraries_are_imported_in_one_folder(module):
     tops = {name.split(".")[0] for name in imports(module)}
     for library, folder in ONLY_IN.items():
         assert library not in tops or folder_of(module) == folder
-    # The independent program that tests compare with.
-    assert "abtem" not in tops
+
+
+def test_abtem_is_imported_lazily_in_one_module():
+    """Its licence is another: nothing depends on it but what asks for it."""
+    importers = [m for m in MODULES if "abtem" in {name.split(".")[0] for name in imports(m)}]
+    assert list(map(by_name, importers)) == ["interop/abtem.py"]
+    of_module = ast.parse(importers[0].read_text(encoding="utf-8")).body
+    lines = [ast.unparse(node) for node in of_module if isinstance(node, ast.Import)]
+    assert lines == ["import numpy as np"]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=by_name)

@@ -12,12 +12,21 @@ SLOW = {
     "bootstrap",
     "count",
     "coverage",
+    "CrossCheck",
+    "cross_check",
     "fit",
     "fit_batch",
     "laplace",
     "nuts",
+    "settings_from_abtem",
 }
 """Names whose examples take more than 3 s, most of it compilation."""
+
+NEEDS = {
+    "nuts": "numpyro",
+    **dict.fromkeys(("CrossCheck", "cross_check", "settings_from_abtem"), "abtem"),
+}
+"""Packages that examples need beside those of the tests."""
 
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
@@ -29,8 +38,8 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_example(name, tmp_path, monkeypatch):
     """All examples of one docstring, in a namespace and a folder of their own."""
-    if name == "nuts":
-        pytest.importorskip("numpyro", reason="numpyro is not installed")
+    if package := NEEDS.get(name):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     finder = doctest.DocTestFinder(recurse=False, exclude_empty=False)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ppiscs_jax import InputError
+from ppiscs_jax import InputError, Settings, cross_check
 from ppiscs_jax.campaign.cluster import Resources, _client
 from ppiscs_jax.errors import MissingExtraError
 
@@ -29,6 +29,12 @@ def test_campaigns(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask", None)
     with pytest.raises(InputError, match=r"dask: is not .*'ppiscs-jax\[campaigns\]'"):
         _client(Resources(workers=2)).__enter__()
+
+
+def test_abtem(monkeypatch):
+    monkeypatch.setitem(sys.modules, "abtem", None)
+    with pytest.raises(InputError, match=r"abtem: is not .*'ppiscs-jax\[abtem\]'"):
+        cross_check(Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085))
 
 
 def test_other_packages():

@@ -31,6 +31,7 @@ from experiments.common import (
 from experiments.convergence.figure import draw
 from experiments.convergence.schema import Case, Config, GridSeries
 from ppiscs_jax.constants import wavelength_angstrom
+from ppiscs_jax.interop.abtem import potential, scattered_fractions, slab
 from ppiscs_jax.multislice.grid import CrystalGrid, make_grid
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.potential import displace
@@ -114,7 +115,7 @@ def abtem_waves(config: Config, settings: Settings, band_limit: float) -> np.nda
     grid = cell_grid(series, settings, band_limit)
     size = np.array(grid.lengths) * settings.element_data.lattice_angstrom
     rmsd = jnp.asarray(float(settings.rmsd_angstrom) / size)
-    pixels = np.ceil(3 * band_limit * size).astype(int)
+    pixels = tuple(np.ceil(3 * band_limit * size).astype(int).tolist())
     fractions = []
     for batch in range(config.batches):
         tilts = tilts_of(config, settings, batch)[: config.abtem.waves_per_batch]
@@ -122,52 +123,14 @@ def abtem_waves(config: Config, settings: Settings, band_limit: float) -> np.nda
             # The draws of `scatter_batch` for its only copy of each plane.
             key = jax.random.fold_in(wave_key(config, batch, wave), 0)
             planes = [
-                np.asarray(displace(jax.random.fold_in(key, i), jnp.asarray(s), rmsd)) * size
+                np.asarray(displace(jax.random.fold_in(key, i), jnp.asarray(s), rmsd))
                 for i, s in enumerate(grid.sites)
             ]
-            fractions.append(abtem_wave(settings, size, planes, pixels, tilt, angle_edges(config)))
+            made = potential(slab(settings, size, planes), len(planes), pixels)
+            voltage = float(settings.voltage_kv)
+            fractions.append(scattered_fractions(made, voltage, tilt, angle_edges(config)))
     shape = (config.batches, config.abtem.waves_per_batch, -1)
     return column_area(settings) * into_detectors(config, np.reshape(fractions, shape))
-
-
-def abtem_wave(
-    settings: Settings,
-    size: np.ndarray,
-    planes: list[np.ndarray],
-    pixels: np.ndarray,
-    tilt: np.ndarray,
-    edges: np.ndarray,
-) -> np.ndarray:
-    """Fractions of one tilted plane wave between angle edges, every step abTEM's own."""
-    import abtem
-    import ase
-
-    dz = settings.zone_axis_data.slice_thickness * settings.element_data.lattice_angstrom
-    positions = [
-        np.column_stack([np.mod(p, size), np.full(len(p), (i + 0.5) * dz)])
-        for i, p in enumerate(planes)
-    ]
-    atoms = ase.Atoms(
-        [settings.element] * sum(map(len, planes)),
-        np.concatenate(positions),
-        cell=[*size, dz * len(planes)],
-        pbc=True,
-    )
-    potential = abtem.Potential(
-        atoms,
-        gpts=tuple(pixels.tolist()),
-        slice_thickness=dz,
-        parametrization="lobato",
-        projection="infinite",
-    )
-    incident = abtem.PlaneWave(energy=1e3 * float(settings.voltage_kv), tilt=tuple(tilt))
-    wave = incident.multislice(potential).compute(progress_bar=False).array
-    exit_wave = np.squeeze(wave).astype(complex)
-    intensity = np.abs(np.fft.fft2(exit_wave) / exit_wave.size) ** 2
-    mrad = 1e3 * float(wavelength_angstrom(settings.voltage_kv))
-    kx, ky = (np.fft.fftfreq(n, b / n) for n, b in zip(pixels, size, strict=True))
-    theta = np.hypot(mrad * kx[:, None] + tilt[0], mrad * ky + tilt[1])
-    return np.histogram(theta, edges, weights=intensity)[0]
 
 
 def batch_error(batches: np.ndarray) -> np.ndarray:

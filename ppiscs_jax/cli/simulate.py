@@ -24,7 +24,10 @@ from ppiscs_jax.cli.options import (
 )
 from ppiscs_jax.cli.output import new_console
 from ppiscs_jax.cli.progress import show_progress
+from ppiscs_jax.cli.table import print_cross_check
 from ppiscs_jax.errors import InputError
+from ppiscs_jax.interop.abtem import import_abtem
+from ppiscs_jax.interop.cross_check import CROSS_CHECK_ATOMS, cross_check
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.kernel import ScatteringKernel, largest_relative_error
 from ppiscs_jax.simulation.simulate import MAX_WAVES, scattering_kernel
@@ -67,6 +70,14 @@ def simulate(
         int | None,
         typer.Option(metavar="N", help="Batches computed at once. Default: one per core."),
     ] = None,
+    cross_checked: Annotated[
+        bool,
+        typer.Option(
+            "--cross-check",
+            help="Put some waves through abTEM too, and print the ratio in every bin of "
+            "collection angle. Needs the extra abtem.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     c30: C30 = 0.0,
     c10: C10 = 0.0,
@@ -83,6 +94,7 @@ def simulate(
         error=error,
         outputs=outputs,
         plot=plot,
+        with_abtem=cross_checked,
         element=element,
         zone_axis=zone,
         voltage_kv=voltage,
@@ -111,6 +123,16 @@ def simulate(
             f"above the {relative_error:.2%} asked for",
             err=True,
         )
+    if cross_checked:
+        with show_progress(new_console(stderr=True, quiet=quiet)) as progress:
+            check = cross_check(
+                settings[0],
+                detectors_mrad=_angles(settings),
+                n_atoms=min(CROSS_CHECK_ATOMS, len(curves[0])),
+                seed=seed,
+                progress=progress,
+            )
+        print_cross_check(check, new_console())
 
 
 def simulated(
@@ -133,7 +155,13 @@ def _angles(settings: Sequence[Settings]) -> list[tuple[float, float]]:
 
 
 def _check(
-    *, detectors: list[str], error: str, outputs: list[Path], plot: Path | None, **fields: Any
+    *,
+    detectors: list[str],
+    error: str,
+    outputs: list[Path],
+    plot: Path | None,
+    with_abtem: bool,
+    **fields: Any,
 ) -> tuple[list[Settings], float]:
     """Settings of every detector and the relative error; InputError lists every problem."""
     settings, problems = settings_of(detectors, **fields)
@@ -143,6 +171,11 @@ def _check(
     except InputError as bad:
         problems += bad.problems
     problems += output_problems(outputs, plot)
+    if with_abtem:
+        try:
+            import_abtem()
+        except InputError as missing:
+            problems += missing.problems
     if problems:
         raise InputError(problems)
     return settings, relative_error

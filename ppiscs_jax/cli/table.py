@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from ppiscs_jax.interop.cross_check import CrossCheck
 from ppiscs_jax.simulation.curve import Curve
 
 ROUNDING = 1e-15
@@ -45,6 +46,35 @@ def print_curves(curves: Sequence[Curve], console: Console, checks: Sequence[Cur
         table.add_row(str(n), *values)
     print_table(table, console)
     for line in (*_caption(curves[0]), *(c.made_by for c in checks[:1])):
+        console.print(line, soft_wrap=True)
+
+
+def print_cross_check(check: CrossCheck, console: Console) -> None:
+    """Print what both programs scatter into every bin and detector, and the ratio."""
+    table = Table()
+    for head in (
+        "collection angle\n[mrad]",
+        "ppiscs-jax\n[fraction]",
+        "abTEM\n[fraction]",
+        "ratio",
+    ):
+        table.add_column(head, justify="right", no_wrap=True)
+    for number, row in enumerate(check.rows()):
+        if number == len(check.fractions):
+            table.add_section()
+        table.add_row(
+            f"{row['inner_mrad']:.4g}–{row['outer_mrad']:.4g}",
+            f"{row['fraction']:.5g}",
+            f"{row['abtem_fraction']:.5g}",
+            f"{row['ratio']:.4f}",
+        )
+    print_table(table, console)
+    for line in (
+        f"same displaced atoms and tilts in both: {check.n_atoms} atoms per column, "
+        f"{check.waves} plane waves, seed {check.seed}",
+        f"abTEM {check.abtem_version}, pixels of {max(check.sampling_angstrom):.2g} Å: what they "
+        "cost at high angles falls with about their square",
+    ):
         console.print(line, soft_wrap=True)
 
 

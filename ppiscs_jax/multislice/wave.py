@@ -82,21 +82,25 @@ def wave_key(key: PRNGKeyArray, wave: Int[Array, ""] | int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.fold_in(key, 1), wave)
 
 
+def displaced_layer(
+    grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, layer: Any
+) -> Float[Array, "atoms 2"]:
+    """Displaced atoms of a layer of a crystal, as fractions of the supercell's edges.
+
+    The displacements are drawn from the layer's number, counted from the entrance surface, folded
+    into the key: they do not depend on how layers are grouped into slices.
+    """
+    sites = jnp.asarray(grid.sites)[layer % len(grid.sites)]
+    return displace(jax.random.fold_in(key, layer), sites, specimen.rmsd)
+
+
 def crystal_slice(
     grid: CrystalGrid, specimen: Specimen, key: PRNGKeyArray, index: Int[Array, ""]
 ) -> Complex[Array, "nx ny"]:
-    """Transmission function of slice `index` of a displaced crystal.
-
-    The displacements of an atomic layer are drawn from its number, counted from the entrance
-    surface, folded into the key: they do not depend on how layers are grouped into slices.
-    """
+    """Transmission function of slice `index` of a displaced crystal."""
     layers = index * grid.layers_per_slice + jnp.arange(grid.layers_per_slice)
-
-    def displaced(layer: Any) -> Any:
-        sites = jnp.asarray(grid.sites)[layer % len(grid.sites)]
-        return displace(jax.random.fold_in(key, layer), sites, specimen.rmsd)
-
-    return transmission(grid, specimen.atom, jax.vmap(displaced)(layers).reshape(-1, 2))
+    positions = jax.vmap(partial(displaced_layer, grid, specimen, key))(layers)
+    return transmission(grid, specimen.atom, positions.reshape(-1, 2))
 
 
 def propagate(

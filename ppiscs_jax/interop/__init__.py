@@ -1,0 +1,1 @@
+"""Other programs: the only place for abTEM and ASE."""
