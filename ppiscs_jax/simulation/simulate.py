@@ -28,6 +28,14 @@ MAX_WAVES = 1 << 20
 """Waves after which simulations stop by default."""
 
 
+def _refuse_traced(settings: Settings) -> None:
+    if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(settings)):
+        raise InputError(
+            "settings: simulate and scattering_kernel cannot be traced by grad, jit or vmap; "
+            "differentiate simulator(settings, n_atoms) instead"
+        )
+
+
 def _problems(
     apertures: np.ndarray,
     angle_edges: np.ndarray,
@@ -121,16 +129,10 @@ def scattering_kernel(
         >>> kernel = pp.scattering_kernel(
         ...     settings, angle_edges_mrad=range(101), n_atoms=2, relative_error=0.1
         ... )
-        >>> kernel.curve().ppiscs.shape  # of the settings' detector, at 1 and 2 atoms
-        (2,)
-        >>> kernel.curve(inner_mrad=60.0, outer_mrad=90.0).ppiscs.shape
+        >>> kernel.curve(inner_mrad=60.0, outer_mrad=90.0).ppiscs.shape  # at 1 and 2 atoms
         (2,)
     """
-    if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(settings)):
-        raise InputError(
-            "settings: simulate and scattering_kernel cannot be traced by grad, jit or vmap; "
-            "differentiate simulator(settings, n_atoms) instead"
-        )
+    _refuse_traced(settings)
     if apertures_mrad is None:
         apertures_mrad = [float(settings.convergence_mrad)]
     if angle_edges_mrad is None:
@@ -238,6 +240,7 @@ def simulate(
         >>> bool((curve.standard_error <= 0.05 * curve.ppiscs).all())
         True
     """
+    _refuse_traced(settings)
     kernel = scattering_kernel(
         settings,
         angle_edges_mrad=[float(settings.inner_mrad), float(settings.outer_mrad)],

@@ -78,7 +78,7 @@ def test_all_problems_at_once(folder, tmp_path):
     for part in (
         "workers = 0: must be 1 or more",
         "scheduler and slurm: give one of them",
-        f"slurm {tmp_path}",
+        f"config {tmp_path}",
         "holds another campaign",
     ):
         assert part in said

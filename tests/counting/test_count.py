@@ -103,7 +103,7 @@ def test_command_line(tmp_path, capsys):
         ("--vacuum-level 0", "give both or none"),
         ("--normalised --vacuum-level 0 --detector-level 1", "one of them at most"),
         ("--method guess", "method = 'guess'"),
-        ("--method joint", "settings: the method joint needs them"),
+        ("--method joint", "settings: the method joint needs settings"),
         ("--pixel 1000", "pixel_angstrom = 1000"),
     ],
 )

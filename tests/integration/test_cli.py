@@ -65,11 +65,11 @@ BAD = [
     ({"--detector": "60 wide"}, "detector = '60 wide': must be two numbers [mrad]"),
     (
         {"--detector": "0.06 0.2"},
-        "outer_mrad = 0.2 mrad: must be 1 to 250 mrad; is it in rad? 0.2 rad are 200 mrad",
+        "outer_mrad = 0.2 mrad: must be 1 to 250 mrad; if it is in rad, give 200 mrad",
     ),
     (
         {"--convergence": "0.02"},
-        "convergence_mrad = 0.02 mrad: must be 0.5 to 100 mrad; is it in rad? 0.02 rad are 20 mrad",
+        "convergence_mrad = 0.02 mrad: must be 0.5 to 100 mrad; if it is in rad, give 20 mrad",
     ),
     ({"--detector": "60"}, "detector = '60': must be two numbers [mrad]"),
     ({"--detector": None}, "Missing option '--detector'"),

@@ -95,7 +95,7 @@ def test_generate_refuses(capsys, config, folder, tmp_path, monkeypatch):
     said = refused(
         capsys, "generate", config, "--out", folder, "--workers", "0", "--slurm", "none.toml"
     )
-    for part in ("workers = 0: must be 1 or more", "slurm none.toml: ", "resume it with --resume"):
+    for part in ("workers = 0: must be 1 or more", "config none.toml: ", "resume it with --resume"):
         assert part in said
     assert "give one of them, not both" in refused(
         capsys, "generate", config, "--out", out, "--scheduler", "tcp://x:1", "--slurm", config

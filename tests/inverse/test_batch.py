@@ -191,7 +191,7 @@ def test_out_of_iterations():
             [noisy(0), noisy(1)],
             "must all have the same free numbers",
         ),
-        (gaussian(), [noisy(0), Measured(np.ones(3))], "all with errors, or all"),
+        (gaussian(), [noisy(0), Measured(np.ones(3))], "curves cannot be mixed"),
         (gaussian(), [noisy(0), Measured(np.ones(50), 1.0)], "curve 1: ppiscs: measured at up to"),
     ],
 )

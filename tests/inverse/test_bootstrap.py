@@ -96,5 +96,5 @@ def test_bad_arguments():
         bootstrap(analytic, measured, result, KEY, 1, method="newton", at_once=0)
     assert len(caught.value.problems) == 3
     free = fit(analytic, Problem.within(NOMINAL, {"inner_mrad": 1.0}), measured)
-    with pytest.raises(InputError, match="no posterior"):
+    with pytest.raises(InputError, match="a posterior needs"):
         bootstrap(analytic, Measured(measured.ppiscs), free, KEY)

@@ -186,7 +186,7 @@ def test_coverage_of_correlated_errors():
         ({"covariance": CORRELATED + np.triu(np.ones((N, N)), 1)}, "symmetric"),
         ({"error_modes": np.full((2, N), np.nan)}, "error_modes: must be finite"),
         ({"error_modes": np.ones((2, 3))}, "error_modes of shape"),
-        ({"covariance": CORRELATED, "dose_per_angstrom2": 1e4}, "dose_per_angstrom2: is all"),
+        ({"covariance": CORRELATED, "dose_per_angstrom2": 1e4}, "dose_per_angstrom2: determines"),
         ({"error_modes": np.ones((2, N)), "degrees_of_freedom": 0}, "degrees_of_freedom = 0"),
     ],
 )

@@ -306,7 +306,7 @@ VALUES = np.linspace(0.01, 1, 10)
             "= 1e-300.* and above 1e-12",
         ),
         ({"ppiscs": VALUES, "dose_per_angstrom2": np.nan}, "dose_per_angstrom2 = nan"),
-        ({"ppiscs": VALUES, "standard_error": 1, "dose_per_angstrom2": 1}, "is all the noise"),
+        ({"ppiscs": VALUES, "standard_error": 1, "dose_per_angstrom2": 1}, "determines the noise"),
         ({"ppiscs": VALUES[:3], "n_atoms": [1, 2, 2]}, "n_atoms: 2 more than once"),
         ({"ppiscs": VALUES[:3], "n_atoms": [1, 2]}, "must be one for each of 3 values"),
         ({"ppiscs": VALUES[:3], "n_atoms": [0, 1, 2]}, "must be whole numbers, 1 to 1000"),
@@ -327,13 +327,17 @@ def test_noise_may_go_below_zero():
     ("x", "free", "message"),
     [
         (NOMINAL, {"rmsd_angstrom": Free(0.1, 0.12)}, "nominal rmsd_angstrom = 0.09 Å: must be"),
-        (NOMINAL, {"rmsd_angstrom": Free(0.1, 0.05)}, "bounds 0.1 to 0.05 Å: must go up"),
+        (
+            NOMINAL,
+            {"rmsd_angstrom": Free(0.1, 0.05)},
+            "bounds 0.1 to 0.05 Å: lower must be below upper",
+        ),
         (NOMINAL, {"rmsd_angstrom": Free(0.05, 0.5)}, "upper bound = 0.5 Å: must be 0 to 0.3 Å"),
         (NOMINAL, {"rmsd_angstrom": Free(0.05, 0.1, 0.0)}, "prior_std = 0 Å: must be above 0"),
         (NOMINAL, {"rmsd_angstrom": (0.05, 0.1)}, r"must be Free\(low, high, prior_std\)"),
         (NOMINAL, {"rmsd": Free(0.05, 0.1)}, "free = 'rmsd': must be one of voltage_kv"),
         (NOMINAL, {"element": Free(10, 80)}, "free = 'element': must be one of"),
-        (NOMINAL, {}, "nothing is to be estimated"),
+        (NOMINAL, {}, "must name at least one parameter"),
         (
             NOMINAL,
             {"inner_mrad": Free(40, 150), "outer_mrad": Free(140, 200)},

@@ -107,7 +107,7 @@ def test_nuts_on_a_linear_model():
 def test_nuts_needs_errors_and_draws():
     pytest.importorskip("numpyro", reason="numpyro is not installed")
     problem = Problem.within(NOMINAL, {"rmsd_angstrom": 0.003})
-    with pytest.raises(InputError, match="no posterior"):
+    with pytest.raises(InputError, match="a posterior needs"):
         nuts(analytic, problem, Measured(noisy(0).ppiscs), jax.random.key(0))
     with pytest.raises(InputError, match="draws = 0: must be 4 to"):
         nuts(analytic, problem, noisy(0), jax.random.key(0), draws=0)

@@ -258,7 +258,7 @@ def nonsense(path, change):
         (lambda m, a: a.update(angle_scale=a["angle_scale"] * 0), "angle_scale = 0"),
         (lambda m, a: a.update(ring_edges_mrad=a["ring_edges_mrad"] + 1), "do not belong"),
         (lambda m, a: a.update(angle_edges_mrad=a["angle_edges_mrad"][::-1]), "must increase"),
-        (lambda m, a: a.update(mean=a["mean"].astype(np.int32) * 1000), "no fraction"),
+        (lambda m, a: a.update(mean=a["mean"].astype(np.int32) * 1000), "not a fraction"),
         (lambda m, a: "..", "its name must be up to 100 letters"),
         (lambda m, a: "C:evil", "its name must be up to 100 letters"),
     ],
