@@ -2,6 +2,7 @@
 
 import json
 import struct
+import warnings
 from copy import deepcopy
 from random import Random
 from typing import Any
@@ -110,7 +111,8 @@ def changed_tree(random: Random, tree: Any) -> Any:
 
 def changed_array(random: Random, array: np.ndarray) -> np.ndarray:
     """An array of other values, type, or shape."""
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # complex numbers lose their imaginary parts, for example
         return random.choice(_OF_ARRAYS)(random, array)
 
 
