@@ -1,6 +1,5 @@
 """Committed results of experiments and benchmarks as tables, for the pages that quote them."""
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -14,13 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def result(experiment: str) -> dict[str, Any]:
     """The result.json of an experiment."""
-    return json.loads(_path(experiment, "result.json").read_text(encoding="utf-8"))
-
-
-def rows(experiment: str, name: str) -> list[dict[str, str]]:
-    """Rows of a CSV file of an experiment's result."""
-    with _path(experiment, name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    path = ROOT / "experiments" / experiment / "result" / "result.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> Markdown:
@@ -39,10 +33,6 @@ def table_of(file: str, heading: str) -> Markdown:
         (i for i, line in enumerate(below[first:]) if not line.startswith("|")), len(below)
     )
     return Markdown("\n".join(below[first : first + length]))
-
-
-def _path(experiment: str, name: str) -> Path:
-    return ROOT / "experiments" / experiment / "result" / name
 
 
 def _text(cell: Any) -> str:
