@@ -42,7 +42,7 @@ docs: $(VENV)/.synced-docs
 
 # Links of the site to other sites; needs the network. Links inside the site are checked by `docs`.
 docs-links: $(VENV)/.synced-docs
-	$(BIN)/python -m sphinx -b linkcheck -D nb_execution_mode=off docs output/docs-links
+	$(BIN)/python -m sphinx -b linkcheck -D nb_execution_mode=off -D suppress_warnings=docutils docs output/docs-links
 
 # The explorer page in Chromium: speed, console, accessibility, screenshots in output/explorer.
 # Needs Node with npm, and Chromium (CHROMIUM=path).
