@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster, also where Python is told not to write any.
 SYNC = UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --locked --inexact --compile-bytecode --python $(BIN)/python
 
-.PHONY: curve test test-slow fuzz lint explorer-check release-check docs clean
+.PHONY: curve test test-slow fuzz lint explorer-check release-check docs docs-links clean
 
 curve: $(VENV)/.synced-run
 	mkdir -p output
@@ -39,6 +39,10 @@ lint: $(VENV)/.synced-dev
 # The site, in output/docs. Its code is run; warnings and failing cells fail the build.
 docs: $(VENV)/.synced-docs
 	$(BIN)/python -m sphinx -b html -W --keep-going docs output/docs
+
+# Links of the site to other sites; needs the network. Links inside the site are checked by `docs`.
+docs-links: $(VENV)/.synced-docs
+	$(BIN)/python -m sphinx -b linkcheck -D nb_execution_mode=off -D suppress_warnings=docutils docs output/docs-links
 
 # The explorer page in Chromium: speed, console, accessibility, screenshots in output/explorer.
 # Needs Node with npm, and Chromium (CHROMIUM=path).

@@ -17,6 +17,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # with tables
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -28,16 +29,15 @@ html_theme = "furo"
 html_show_copyright = False
 html_title = f"ppiscs-jax {release}"
 
-OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
-"""Links to files of the repository that are not pages of the site."""
-
 EXAMPLES = re.compile(r"(^ *>>> .*?(?:\n\s*\n|\Z))", re.M | re.S)
 """Examples in docstrings, each up to the next empty line."""
 
 
 def name_files(app, docname, source):
-    """Name files outside of the site instead of linking to them."""
-    source[0] = OUTSIDE.sub(r"\1 (`\2`)", source[0])
+    """Name files outside of the site instead of linking to them. Images are shown."""
+    outside = re.escape("../" * (docname.count("/") + 1))
+    link = re.compile(r"(?<!!)\[([^\]]+)\]\(" + outside + r"([^)]+)\)")
+    source[0] = link.sub(r"\1 (`\2`)", source[0])
 
 
 def as_markdown(app, what, name, obj, options, lines):
