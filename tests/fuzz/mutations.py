@@ -113,7 +113,10 @@ def changed_array(random: Random, array: np.ndarray) -> np.ndarray:
     """An array of other values, type, or shape."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # complex numbers lose their imaginary parts, for example
-        return random.choice(_OF_ARRAYS)(random, array)
+        try:
+            return random.choice(_OF_ARRAYS)(random, array)
+        except (ValueError, TypeError, OverflowError):  # text that is changed to numbers
+            return array
 
 
 def _one_value(random: Random, array: np.ndarray) -> np.ndarray:
