@@ -89,7 +89,7 @@ def of_thickest(config: Config, thickest: int) -> dict[str, Any]:
         }
         for name, counts in found.items():
             wrong[name].append(float(np.mean(counts.counts != atoms)))
-        expected.append(float(np.mean(1 - found["joint"].certainty)))
+        expected.append(float(np.mean(1 - found["joint"].probability)))
         transforms.append(pit(found["joint"], atoms, generator))
         print(thickest, number, {k: round(v[-1], 3) for k, v in wrong.items()}, file=sys.stderr)
     limit = error_probability(curve.ppiscs[:thickest], config.dose_per_angstrom2 / config.variance)

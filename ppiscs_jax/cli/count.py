@@ -235,21 +235,21 @@ def _stages() -> Iterator[Any]:
 
 
 def _print(counted: "Counted") -> None:
-    """Explanations with their probabilities, and the total."""
+    """Solutions with their probabilities, and the total."""
     counts = counted.counts
     table = Table()
-    for head in ("explanation", "probability", "atoms in all"):
+    for head in ("solution", "probability", "atoms in all"):
         table.add_column(head, justify="right", no_wrap=True)
-    names = list(counts.explanations[0].estimates)
+    names = list(counts.solutions[0].estimates)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for e in counts.explanations:
+    for e in counts.solutions:
         probability = f"{e.probability:.3g}" if e.probability == e.probability else ""
         table.add_row(
             e.name, probability, str(e.total), *(with_error(*e.estimates[n]) for n in names)
         )
     print_table(table, new_console())
-    wrong = float((1 - counts.certainty).sum())
+    wrong = float((1 - counts.probability).sum())
     typer.echo(
         f"{counts.total} atoms in {len(counts.counts)} columns; expected number of wrong columns: "
         f"{wrong:.1f}"

@@ -91,7 +91,7 @@ def count(
         >>> pixels = np.kron(pp.predict(settings).ppiscs[atoms - 1], np.outer(peak, peak))
         >>> image = pp.AdfImage(np.pad(pixels, 12), pixel_angstrom=0.17, normalised=True)
         >>> counted = pp.count(image, settings, method="library")
-        >>> sorted(counted.counts.counts.tolist()) == atoms.ravel().tolist()
+        >>> sorted(counted.n_atoms.tolist()) == atoms.ravel().tolist()
         True
     """
     problems: list[str | None] = []

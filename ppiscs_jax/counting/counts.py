@@ -1,6 +1,6 @@
 """Numbers of atoms from cross-sections: by the nearest value of a library, by statistics, or both.
 
-Every method gives a probability for each number of atoms of each column, and the explanations that
+Every method gives a probability for each number of atoms of each column, and the solutions that
 it has weighed against each other: minima of the ICL, or scales of the intensity.
 """
 
@@ -29,12 +29,12 @@ SAME_GAIN = 1e-3
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Solution:
     """One of the ways in which a method explains all cross-sections together.
 
     Attributes:
         name: for tables: "11 components", "gain 0.981".
-        probability: weight among the explanations, NaN where the method has none.
+        probability: weight among the solutions, NaN where the method has none.
         score: the criterion: ICL for statistics, twice the negative log evidence otherwise.
         total: number of atoms in all columns, by the most probable number of each.
         gain: of the intensities against the simulated ones, NaN for the statistics.
@@ -61,14 +61,14 @@ class Counts:
         method: "library", "statistics", "hybrid" or "joint".
         n_atoms: numbers of atoms that were considered, shape (m,), rising by one.
         probabilities: of each in each column, shape (columns, m).
-        explanations: what was weighed, the chosen or most probable first.
+        solutions: what was weighed, the chosen or most probable first.
         mixtures: fits of the statistics, None for other methods.
     """
 
     method: str
     n_atoms: Int[np.ndarray, " m"]
     probabilities: Float[np.ndarray, "columns m"]
-    explanations: tuple[Explanation, ...]
+    solutions: tuple[Solution, ...]
     mixtures: Mixtures | None = None
 
     @property
@@ -77,7 +77,7 @@ class Counts:
         return self.n_atoms[self.probabilities.argmax(axis=1)]
 
     @property
-    def certainty(self) -> Float[np.ndarray, " columns"]:
+    def probability(self) -> Float[np.ndarray, " columns"]:
         """Probability of `counts`."""
         return self.probabilities.max(axis=1)
 
@@ -130,7 +130,7 @@ def count_by_library(
     if not np.array_equal(chosen, nearest):
         probabilities = _normalised(-0.5 * distance**2 / known[:, None] ** 2)
     total = int(n_atoms[nearest].sum())
-    only = Explanation("library", 1.0, float("nan"), total, 1.0, means, n_atoms)
+    only = Solution("library", 1.0, float("nan"), total, 1.0, means, n_atoms)
     return Counts("library", n_atoms, probabilities, (only,))
 
 
@@ -148,7 +148,7 @@ def count_by_statistics(
     Args:
         values: cross-sections, in any unit.
         components: number of components; default: of the minima of the ICL that have two or more,
-            the lowest. All minima are among the explanations.
+            the lowest. All minima are among the solutions.
         offset: number of atoms by which the first component exceeds one.
         most: largest number of components that is tried.
         dose: as in `fit_mixtures`.
@@ -166,18 +166,16 @@ def count_by_statistics(
     mixtures = fit_mixtures(values, most, dose=dose, progress=progress)
     chosen = components or mixtures.suggested
     order = [chosen, *(g for g in mixtures.minima if g != chosen)]
-    explanations = []
+    solutions = []
     for g in order:
         mixture = mixtures.mixtures[g - 1]
         n_atoms = np.arange(1, g + 1) + offset
         total = int(n_atoms[mixtures.probabilities(g).argmax(axis=1)].sum())
         name = f"{g} component{'s' if g > 1 else ''}"
-        explanations.append(
-            Explanation(name, np.nan, mixture.icl, total, np.nan, mixture.means, n_atoms)
-        )
+        solutions.append(Solution(name, np.nan, mixture.icl, total, np.nan, mixture.means, n_atoms))
     probabilities = mixtures.probabilities(chosen)
-    n_atoms = explanations[0].n_atoms
-    return Counts("statistics", n_atoms, probabilities, tuple(explanations), mixtures)
+    n_atoms = solutions[0].n_atoms
+    return Counts("statistics", n_atoms, probabilities, tuple(solutions), mixtures)
 
 
 def count_by_hybrid(
@@ -190,7 +188,7 @@ def count_by_hybrid(
 
     Gain, width and the proportion of each number of atoms are estimated by expectation maximisation
     from many initial gains. The result with the highest posterior density is chosen, where the gain
-    has a Gaussian prior; the other local maxima are kept as explanations. De wael et al.,
+    has a Gaussian prior; the other local maxima are kept as solutions. De wael et al.,
     Ultramicroscopy 177 (2017) 69.
 
     Args:
@@ -219,8 +217,8 @@ def count_by_hybrid(
                 found.append(end)
     found.sort(key=lambda one: one[0])
     weights = scipy.special.softmax(-0.5 * np.array([score for score, _, _ in found]))
-    explanations = [
-        Explanation(
+    solutions = [
+        Solution(
             f"gain {gain:.4g}",
             float(weight),
             score,
@@ -231,7 +229,7 @@ def count_by_hybrid(
         )
         for (score, gain, probabilities), weight in zip(found, weights, strict=True)
     ]
-    return Counts("hybrid", n_atoms, found[0][2], tuple(explanations))
+    return Counts("hybrid", n_atoms, found[0][2], tuple(solutions))
 
 
 def gain_starts(spread: float, thickest: int) -> Float[np.ndarray, " starts"]:
@@ -297,5 +295,5 @@ def _normalised(logs: Float[np.ndarray, "N m"]) -> Float[np.ndarray, "N m"]:
 def combined(
     probabilities: Sequence[Float[np.ndarray, "N m"]], weights: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, "N m"]:
-    """Probabilities averaged over explanations."""
+    """Probabilities averaged over solutions."""
     return np.einsum("k,knm->nm", weights, np.stack(list(probabilities)))

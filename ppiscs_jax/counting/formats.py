@@ -229,7 +229,7 @@ def _statstem(fields: Mapping[str, Any]) -> Found | None:
     if not isinstance(pixels, np.ndarray):
         return None
     size = np.ravel(fields.get("dx", []))
-    pixel = float(size[0]) if size.size else None
+    pixel = float(size[0]) if size.size and size.dtype.kind in "iuf" else None
     places = fields.get("coordinates_T" if series else "coordinates")
     positions = None
     if pixel and isinstance(places, np.ndarray) and places.size and places.shape[1] >= 2:

@@ -20,7 +20,7 @@ import scipy  # its submodules load when first used
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from ppiscs_jax.counting.counts import Counts, Explanation, combined, with_nothing
+from ppiscs_jax.counting.counts import Counts, Solution, combined, with_nothing
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.inverse.forward import Forward, as_data
 from ppiscs_jax.inverse.problem import GAIN, NUMBERS, OFFSET, Problem
@@ -86,7 +86,7 @@ def count_jointly(
         progress: called with the finished fraction.
 
     Returns:
-        Counts, with an explanation for each maximum, its probability, and the estimates of the
+        Counts, with a solution for each maximum, its probability, and the estimates of the
         uncertain numbers there.
 
     Raises:
@@ -294,7 +294,7 @@ def _weighed(
     weights = scipy.special.softmax(np.array(evidence))
     order = [i for i in np.argsort(-weights) if weights[i] > LEAST_PROBABILITY]
     weights = weights[order] / weights[order].sum()
-    explanations, probabilities = [], []
+    solutions, probabilities = [], []
     free = len(data["free"])
     for weight, i in zip(weights, order, strict=True):
         u, spread = maxima[i][1], spreads[i]
@@ -314,8 +314,8 @@ def _weighed(
         estimates["scatter"] = scatter, scatter * float(np.log(SCATTER_FACTOR) * std[-1])
         gain = estimates.get("gain", (problem.gain, 0.0))[0]
         total = int(n_atoms[here.argmax(axis=1)].sum())
-        explanations.append(
-            Explanation(
+        solutions.append(
+            Solution(
                 f"gain {gain:.4g}",
                 float(weight),
                 -2 * evidence[i],
@@ -327,4 +327,4 @@ def _weighed(
             )
         )
         probabilities.append(here)
-    return Counts("joint", n_atoms, combined(probabilities, weights), tuple(explanations))
+    return Counts("joint", n_atoms, combined(probabilities, weights), tuple(solutions))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from ppiscs_jax.counting.counts import Counts
 from ppiscs_jax.counting.cross_sections import CrossSections
@@ -43,6 +44,16 @@ class Counted:
     settings: Settings | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def n_atoms(self) -> Int[np.ndarray, " columns"]:
+        """The most probable number of atoms of each column."""
+        return self.counts.counts
+
+    @property
+    def probability(self) -> Float[np.ndarray, " columns"]:
+        """The probability of each of these numbers."""
+        return self.counts.probability
+
     def columns(self) -> dict[str, np.ndarray]:
         """The table of the columns, by the names of its columns.
 
@@ -58,7 +69,7 @@ class Counted:
             f"ppiscs{unit}": self.cross_sections.values,
             f"standard_error{unit}": self.cross_sections.standard_error,
             "count": self.counts.counts,
-            "probability": self.counts.certainty,
+            "probability": self.counts.probability,
             "count_low": low,
             "count_high": high,
             "edge": self.cross_sections.edge.astype(int),
@@ -71,15 +82,15 @@ class Counted:
         return pandas.DataFrame(self.columns())
 
     def figures(self) -> dict[str, Figure]:
-        """Figures by name: count_map, certainty, histogram, and icl of the statistics."""
+        """Figures by name: count_map, probability, histogram, and icl of the statistics."""
         from ppiscs_jax.plots import counting as plots  # matplotlib is slow to import
 
-        sections, counts, chosen = self.cross_sections, self.counts, self.counts.explanations[0]
+        sections, counts, chosen = self.cross_sections, self.counts, self.counts.solutions[0]
         pixels, edge = self.image.pixels, self.image.pixel_angstrom
         places = sections.positions_angstrom
         found = {
             "count_map": plots.draw_count_map(pixels, edge, places, counts.counts),
-            "certainty": plots.draw_certainty(pixels, edge, places, counts.certainty),
+            "probability": plots.draw_probability(pixels, edge, places, counts.probability),
             "histogram": plots.draw_histogram(
                 sections.values, chosen.means, chosen.n_atoms, counts.counts,
                 normalised=sections.normalised,
@@ -88,11 +99,11 @@ class Counted:
         if counts.mixtures is not None:
             components = len(chosen.n_atoms)
             found["icl"] = plots.draw_icl(counts.mixtures.icl, counts.mixtures.minima, components)
-        elif len(counts.explanations) > 1:
+        elif len(counts.solutions) > 1:
             found["scales"] = plots.draw_scales(
-                [e.gain for e in counts.explanations],
-                [e.probability for e in counts.explanations],
-                [e.total for e in counts.explanations],
+                [e.gain for e in counts.solutions],
+                [e.probability for e in counts.solutions],
+                [e.total for e in counts.solutions],
             )
         return found
 
@@ -126,7 +137,7 @@ class Counted:
             "width_angstrom": to_plain(sections.width_angstrom),
             "method": self.counts.method,
             "total_atoms": self.counts.total,
-            "explanations": [
+            "solutions": [
                 {
                     "name": e.name,
                     "probability": to_plain(e.probability),
@@ -138,7 +149,7 @@ class Counted:
                         for name, (value, error) in e.estimates.items()
                     },
                 }
-                for e in self.counts.explanations
+                for e in self.counts.solutions
             ],
             "versions": {p: version(p) for p in PACKAGES},
         }
@@ -180,7 +191,7 @@ class Counted:
     def _report(self, figures: Mapping[str, Figure]) -> str:
         """One page with the figures in it, and every setting and version."""
         summary = self.summary()
-        explanations = summary.pop("explanations")
+        solutions = summary.pop("solutions")
         parts = [
             f"<h1>{self.counts.total} atoms in {len(self.cross_sections.values)} columns</h1>",
             f"<p>{html.escape(self.image.source)}, by the method "
@@ -191,7 +202,7 @@ class Counted:
             figure.savefig(content, format="png", dpi=110)
             data = base64.b64encode(content.getvalue()).decode()
             parts.append(f'<img alt="{name}" src="data:image/png;base64,{data}">')
-        parts.append("<h2>What explains the cross-sections</h2>" + _html_table(explanations))
+        parts.append("<h2>What explains the cross-sections</h2>" + _html_table(solutions))
         flat = [{"name": n, "value": _shown(v)} for n, v in summary.items() if v is not None]
         parts.append("<h2>Settings and versions</h2>" + _html_table(flat))
         return _PAGE.format(body="\n".join(parts))

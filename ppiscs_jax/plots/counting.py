@@ -1,4 +1,4 @@
-"""Counted images: numbers of atoms and their certainty over the image, histograms, scales."""
+"""Counted images: numbers of atoms and their probability over the image, histograms, scales."""
 
 from collections.abc import Sequence
 
@@ -50,18 +50,18 @@ def draw_count_map(
     return figure
 
 
-def draw_certainty(
+def draw_probability(
     pixels: Float[np.ndarray, "rows columns"],
     pixel_angstrom: float,
     positions: Float[np.ndarray, "n 2"],
-    certainty: Float[np.ndarray, " n"],
+    probability: Float[np.ndarray, " n"],
 ) -> Figure:
     """Columns over the image, coloured by the probability of their number of atoms."""
     figure, axes = _over_image(pixels, pixel_angstrom)
     dots = axes.scatter(
         positions[:, 0],
         positions[:, 1],
-        c=certainty,
+        c=probability,
         s=_size(positions),
         cmap="RdYlGn",
         vmin=0,
@@ -71,8 +71,8 @@ def draw_certainty(
     )
     _frame_image(axes, pixels, pixel_angstrom)
     figure.colorbar(dots, ax=axes, label="Probability of the number shown", shrink=0.8)
-    expected = float(np.sum(1 - certainty))
-    axes.set_title(f"{expected:.1f} of {len(certainty)} columns expected wrong", fontsize=11)
+    expected = float(np.sum(1 - probability))
+    axes.set_title(f"{expected:.1f} of {len(probability)} columns expected wrong", fontsize=11)
     return figure
 
 

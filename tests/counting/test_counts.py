@@ -44,7 +44,7 @@ def test_library():
     atoms, values, error = known()
     found = count_by_library(values, error, CURVE)
     np.testing.assert_array_equal(found.counts, atoms)
-    assert found.certainty.min() > 0.999
+    assert found.probability.min() > 0.999
     nothing = count_by_library(np.array([0.001, 0.03]), np.array([0.002, 0.002]), CURVE)
     np.testing.assert_array_equal(nothing.counts, [0, 1])
 
@@ -69,7 +69,7 @@ def test_statistics_and_offset():
     atoms = generator.integers(1, 7, 300)
     found = count_by_statistics(generator.normal(0.03 * atoms, 0.003), most=10)
     np.testing.assert_array_equal(found.counts, atoms)
-    names = [e.name for e in found.explanations]
+    names = [e.name for e in found.solutions]
     assert names[0] == "6 components"
     shifted = count_by_statistics(0.03 * atoms, components=6, offset=2, most=6)
     np.testing.assert_array_equal(shifted.counts, atoms + 2)
@@ -84,8 +84,8 @@ def test_hybrid_finds_the_scale():
     assert np.mean(count_by_library(values, error, CURVE).counts == atoms) < 0.9
     found = count_by_hybrid(values, CURVE)
     np.testing.assert_array_equal(found.counts, atoms)
-    assert found.explanations[0].gain == pytest.approx(1.06, abs=0.004)
-    assert sum(e.probability for e in found.explanations) == pytest.approx(1)
+    assert found.solutions[0].gain == pytest.approx(1.06, abs=0.004)
+    assert sum(e.probability for e in found.solutions) == pytest.approx(1)
 
 
 def test_joint_finds_gain_and_settings():
@@ -94,7 +94,7 @@ def test_joint_finds_gain_and_settings():
     free = {"inner_mrad": Free(40, 52, 1.0), "gain": Free(0.7, 1.3, 0.05)}
     found = count_jointly(values, error, forward, Problem(SETTINGS, free))
     np.testing.assert_array_equal(found.counts, atoms)
-    estimates = found.explanations[0].estimates
+    estimates = found.solutions[0].estimates
     product = estimates["gain"][0] / estimates["inner_mrad"][0]
     assert product == pytest.approx(1.05 / 45.0, rel=0.005)
     assert 0.3 < estimates["inner_mrad"][1] < 1.0
@@ -117,8 +117,8 @@ def test_joint_names_false_scales():
     free = {"gain": Free(0.3, 2.5, 0.5)}
     error = np.full(5, 0.0005)
     found = count_jointly(0.03 * atoms, error, line, Problem(SETTINGS, free))
-    gains = np.array([e.gain for e in found.explanations])
-    weights = np.array([e.probability for e in found.explanations])
+    gains = np.array([e.gain for e in found.solutions])
+    weights = np.array([e.probability for e in found.solutions])
     for gain in (2 / 3, 1, 2):
         assert weights[np.abs(gains / gain - 1) < 0.01].sum() > 0.01
     assert weights.sum() == pytest.approx(1)
