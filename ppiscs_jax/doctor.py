@@ -164,7 +164,7 @@ def _compilation_cache() -> Finding:
     if not folder:
         return Finding(
             "compilation cache",
-            "off; every process compiles anew. To keep compiled programs, set "
+            "off; every process compiles again. To keep compiled programs, set "
             "JAX_COMPILATION_CACHE_DIR to a folder",
         )
     path = Path(folder)

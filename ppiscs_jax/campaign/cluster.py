@@ -23,7 +23,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",
 }
-"""Environment of workers on CPUs, of which there is one a core."""
+"""Environment of workers on CPUs, of which there is one per core."""
 
 THREADS_PER_GPU = 6
 """Tasks of a process at once on a GPU: while some compute, others compile, or write their files."""

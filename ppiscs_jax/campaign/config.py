@@ -57,7 +57,7 @@ class Campaign(Model):
             supercell.
         band: fraction of the band limit of `simulation.grids.band_limit_inv_angstrom`.
         detectors_mrad: the detectors (inner, outer) [mrad] of the noise limits.
-        noise: the limits, one an aperture.
+        noise: the limits, one per aperture.
         max_waves: of a task.
         n_atoms: largest thickness by zone axis [atoms per column]; by default the usual ones.
     """

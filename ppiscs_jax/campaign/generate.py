@@ -84,7 +84,7 @@ def generate(
     resume: bool = False,
     progress: Callback = None,
 ) -> Summary:
-    """Simulate all tasks of a campaign into files of a folder, one a task.
+    """Simulate all tasks of a campaign into files of a folder, one per task.
 
     May be killed at any time: finished tasks stay, the others are made by the next run, to the
     same numbers but for rounding, and to the same bytes on the same machine with the same

@@ -135,7 +135,7 @@ def verify(path: str | Path) -> tuple[int, list[str]]:
 
 
 def pack(folder: str | Path, out: str | Path) -> tuple[list[Path], list[str]]:
-    """Pack a campaign: into one file if `out` is named like one, else one a group in a folder.
+    """Pack a campaign: into one file if `out` is named like one, else one per group in a folder.
 
     Returns:
         The files written, and the names of groups (element and zone axis) left out of a folder

@@ -31,7 +31,7 @@ def evaluate(
     """Score a surrogate against simulations that it was not trained on.
 
     Score of a curve: 0.8 √(mean over n of error² − standard error², not below 0) / maximum, over
-    the thicknesses that the surrogate knows.
+    the thicknesses that the surrogate covers.
     """
     from ppiscs_jax.surrogate.evaluate import WIDE_MRAD, load_held_out, score
     from ppiscs_jax.surrogate.predict import load_surrogate, predict
@@ -66,4 +66,6 @@ def evaluate(
     if unknown:
         typer.echo(f"{unknown} curves lie outside of what the surrogate was made for")
     if predicted.shape[-1] < given.ppiscs.shape[-1]:
-        typer.echo(f"compared up to {predicted.shape[-1]} atoms, the most that the surrogate knows")
+        typer.echo(
+            f"compared up to {predicted.shape[-1]} atoms, the largest thickness of the surrogate"
+        )

@@ -171,7 +171,7 @@ def _tried(problems: list[str], function: Callable[[], Any]) -> Any:
 
 
 def _forward(problems: list[str], given: "FitConfig", n_atoms: int | None) -> tuple:
-    """The forward model, what it knows, its precision; or no model, and complaints."""
+    """The forward model, its trained range and its precision; or no model, and problems."""
     _tried(problems, given.settings)
     return _tried(problems, lambda: given.forward(n_atoms)) or (None, {}, "double")
 
@@ -199,7 +199,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _print_fit(result: "Fit") -> None:
-    """The identifiability table and the goodness of fit; what to beware of, to stderr."""
+    """The identifiability table and the goodness of fit; warnings, to stderr."""
     table = Table()
     for head, side in (
         ("number", "left"), ("unit", "left"), ("nominal", "right"), ("estimate ± s.e.", "right"),

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with lasting_streams() as stdout:
         code = _run(arguments)
         if problem := stdout.problem:
-            code = _complain(problem, code or 1)
+            code = _report(problem, code or 1)
     sys.exit(code)
 
 
@@ -84,18 +84,18 @@ def _run(arguments: Sequence[str] | None) -> int:
         # The exit code of typer.Exit, or what the command returned, which is None.
         code = app(args=arguments, prog_name="ppiscs", standalone_mode=False) or 0
     except InputError as error:
-        return _complain(str(error), 2)
+        return _report(str(error), 2)
     except typer.TyperException as error:
-        return _complain(error.format_message(), error.exit_code)
+        return _report(error.format_message(), error.exit_code)
     except (OSError, RuntimeError) as error:
-        return _complain(str(error), 1)
+        return _report(str(error), 1)
     except AssertionError:
         # JAX has no better word for a platform that is not there.
         if problem := _platform_problem():
-            return _complain(problem, 2)
+            return _report(problem, 2)
         raise
     # Typer turns Ctrl-C into this exit code, without a word.
-    return _complain("interrupted", code) if code == INTERRUPTED else code
+    return _report("interrupted", code) if code == INTERRUPTED else code
 
 
 def _platform_problem() -> str | None:
@@ -110,6 +110,6 @@ def _platform_problem() -> str | None:
     return None
 
 
-def _complain(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     return code

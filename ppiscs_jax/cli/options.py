@@ -52,7 +52,7 @@ Plot = Annotated[
 class PairCommand(TyperCommand):
     """A command whose --detector takes two values and may be repeated.
 
-    Typer knows options with two values and options that repeat, but not both at once.
+    Typer supports options with two values and options that repeat, but not both at once.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -57,7 +57,7 @@ def save_then_show(
 
 @contextlib.contextmanager
 def lasting_streams() -> Iterator["_Stream"]:
-    """Make stdout and stderr never raise; gives stdout, which knows what became of it."""
+    """Make stdout and stderr never raise; gives stdout, which records whether writing failed."""
     out, err = _Stream(sys.stdout), _Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # type: ignore[type-var]
         yield out

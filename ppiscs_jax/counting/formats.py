@@ -94,7 +94,7 @@ def square(x: float, y: float, source: object) -> float:
 
 
 def read_npy(path: Path, name: str | None = None) -> Found:
-    """An array; .npy files know no pixel size."""
+    """An array; .npy files have no pixel size."""
     try:
         # Mapped, so that no memory is taken for what a damaged header declares.
         mapped = np.load(path, allow_pickle=False, mmap_mode="r")

@@ -90,7 +90,7 @@ def count_jointly(
         uncertain numbers there.
 
     Raises:
-        InputError: no uncertain numbers; settings that the forward model does not know.
+        InputError: no uncertain numbers; settings outside the range of the forward model.
     """
     if bad := range_problem("seed", seed, 0, LARGEST_SEED, "", whole=True):
         raise InputError(bad)
@@ -212,7 +212,7 @@ def _starts(
     slope = np.array([scale(step) - scale(-step) for step in steps]) / (2 * DIFFERENCE)
     spread = float(np.linalg.norm(slope))
     if not np.isfinite(spread):
-        raise InputError("settings: the forward model knows no curve there")
+        raise InputError("settings: the forward model gives no curve there")
     if spread == 0:
         return np.zeros((1, size))
     half = int(np.ceil(REACH * spread * thickest / STEP_ATOMS))

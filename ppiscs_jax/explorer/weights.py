@@ -35,7 +35,7 @@ class Group:
     """One element along one zone axis.
 
     Attributes:
-        about: what the page has to know before it decodes the stream, for JSON.
+        about: what the page needs before it decodes the stream, for JSON.
         stream: the compressed arrays.
         parts: the arrays of the stream, as `surrogate.additive_file` has them.
     """

@@ -117,7 +117,7 @@ class CrossCheck(Record):
         return {**super().contents(), "settings": settings, "ratio": self.ratio}
 
     def rows(self) -> list[dict[str, float]]:
-        """One row a bin, then one a detector."""
+        """One row per bin, then one per detector."""
         edges = self.angle_edges_mrad
         annuli = [*itertools.pairwise(edges), *self.detectors_mrad]
         return [self._row(inner, outer) for inner, outer in annuli]

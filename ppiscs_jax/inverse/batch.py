@@ -96,7 +96,7 @@ def fit_batch(
         [[0.95], [1.0], [1.05]]
     """
     each = [problems] if isinstance(problems, Problem) else problems
-    complaints = [
+    faults = [
         choice_problem("method", method, ("levenberg-marquardt", "nelder-mead")),
         *cost_problems(cost, method, each),
         range_problem("starts", starts, 1, 10**4, "", whole=True),
@@ -104,9 +104,9 @@ def fit_batch(
         choice_problem("precision", precision, ("double", "single")),
     ]
     if max_iterations is not None:
-        complaints.append(range_problem("max_iterations", max_iterations, 1, 10**6, "", whole=True))
-    if any(complaints):
-        raise InputError(c for c in complaints if c)
+        faults.append(range_problem("max_iterations", max_iterations, 1, 10**6, "", whole=True))
+    if any(faults):
+        raise InputError(c for c in faults if c)
     forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         layout, cases = stack(forward, problems, measured, model_error)

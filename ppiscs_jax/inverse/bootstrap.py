@@ -81,15 +81,15 @@ def bootstrap(
         >>> samples.values.shape
         (20, 1)
     """
-    complaints = [
+    faults = [
         range_problem("draws", draws, 2, 10**7, "", whole=True),
         range_problem("at_once", at_once, 1, 10**6, "", whole=True),
         choice_problem("method", method, ("levenberg-marquardt", "nelder-mead")),
         choice_problem("precision", precision, ("double", "single")),
         *cost_problems(cost, method, [fit.problem]),
     ]
-    if any(complaints):
-        raise InputError(c for c in complaints if c)
+    if any(faults):
+        raise InputError(c for c in faults if c)
     problem = fit.problem
     low, high = problem.bounds
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
@@ -144,7 +144,7 @@ def draw_curves(
 ) -> Float[np.ndarray, "draws n"]:
     """Curves [Å²] as they could have been measured, 0 in gaps, if a curve were the true one.
 
-    The only place where the bootstrap knows the distribution of the noise: Poisson counts, or
+    The only part of the bootstrap that depends on the distribution of the noise: Poisson counts, or
     the errors of the measured curve; and the forward model's error, whose modes these are.
     """
     there = measured.there

@@ -92,7 +92,7 @@ class FitConfig(Model):
         return self
 
     def forward(self, n_atoms: int | None) -> tuple[Forward, Limits, Precision]:
-        """The forward model of curves up to n_atoms, what it knows, and in which precision.
+        """The forward model of curves up to n_atoms, its trained range, and its precision.
 
         Raises:
             InputError, FileNotFoundError: there is no such surrogate, or it was not made for the
@@ -177,7 +177,7 @@ class FitConfig(Model):
 
 
 def _around(value: float, reach: float, name: str, limits: Limits) -> tuple[float, float]:
-    """Value ± reach, cut to what can be, and to what a forward model knows."""
+    """Value ± reach, cut to the possible values and to the range of the forward model."""
     spans = [(value - reach, value + reach), LIMITS[name][:2], limits.get(name, (-np.inf, np.inf))]
     lows, highs = zip(*spans, strict=True)
     return max(lows), min(highs)

@@ -143,12 +143,12 @@ def cost_problems(cost: Cost, method: str, problems: Sequence[Problem]) -> list[
     """Reasons why a method cannot minimise a cost for these problems."""
     if wrong := choice_problem("cost", cost, ("likelihood", "absolute")):
         return [wrong]
-    complaints = []
+    faults = []
     if cost == "absolute" and method in ("trf", "levenberg-marquardt"):
-        complaints.append('cost = "absolute": is not a sum of squares; use method "nelder-mead"')
+        faults.append('cost = "absolute": is not a sum of squares; use method "nelder-mead"')
     if cost == "absolute" and any(np.any(problem.prior_precision) for problem in problems):
-        complaints.append('cost = "absolute": does not support prior_std; give bounds alone')
-    return complaints
+        faults.append('cost = "absolute": does not support prior_std; give bounds alone')
+    return faults
 
 
 @jax.custom_jvp
@@ -216,19 +216,19 @@ def stack(
     """
     each = [problems] * len(measured) if isinstance(problems, Problem) else list(problems)
     noises = {(m.errors_known, m.dose_per_angstrom2 is not None) for m in measured}
-    complaints = []
+    faults = []
     if not measured:
-        complaints.append("measured: there are no curves")
+        faults.append("measured: there are no curves")
     if len(each) != len(measured):
-        complaints.append(f"problems: {len(each)} for {len(measured)} curves; give one for each")
+        faults.append(f"problems: {len(each)} for {len(measured)} curves; give one for each")
     if len({p.names for p in each}) > 1:
-        complaints.append("problems: must all have the same free numbers")
+        faults.append("problems: must all have the same free numbers")
     if len(noises) > 1:
-        complaints.append(
+        faults.append(
             "measured: curves cannot be mixed; give errors for all, or doses for all, or neither"
         )
-    if complaints:
-        raise InputError(complaints)
+    if faults:
+        raise InputError(faults)
     with_errors, poisson = noises.pop()
     layout = Layout(
         tuple(NUMBERS.index(name) for name in each[0].names), poisson, with_errors or poisson
@@ -249,9 +249,9 @@ def stack(
     of = dict(zip(map(id, distinct), known, strict=True))
     for i, (p, m) in enumerate(zip(each, measured, strict=True)):
         where = f"curve {i}: " if len(measured) > 1 else ""
-        complaints += [where + c for c in _complaints(p, m, layout, of[id(p)])]
-    if complaints:
-        raise InputError(complaints)
+        faults += [where + c for c in _faults(p, m, layout, of[id(p)])]
+    if faults:
+        raise InputError(faults)
     modes = {id(p): model_modes(forward, model_error, p) for p in distinct}
     noise = [_noise(m, modes[id(p)], n) for p, m in zip(each, measured, strict=True)]
     size = max(padded_size(whitening.left.shape[1]) for _, _, whitening in noise)
@@ -349,7 +349,7 @@ def _points(problem: Problem) -> Float[np.ndarray, "points 9"]:
     return points[:, SETTINGS]
 
 
-def _complaints(
+def _faults(
     problem: Problem, measured: Measured, layout: Layout, known: Float[np.ndarray, "points n"]
 ) -> list[str]:
     """Reasons why a curve cannot be fitted, given the forward model's curves at `_points`."""
@@ -363,16 +363,16 @@ def _complaints(
             f"ppiscs: measured at up to {there.max() + 1} atoms; at the nominal settings the "
             f"forward model gives {upto}"
         ]
-    complaints = []
+    faults = []
     for i, (name, free) in enumerate(problem.free.items()):
         unit = LIMITS[name][2]
         for bound, curve in zip((free.low, free.high), known[1 + 2 * i : 3 + 2 * i], strict=True):
             if np.any(np.isnan(curve[there])):
-                complaints.append(
+                faults.append(
                     f"{name}: the forward model gives nothing at its bound {bound:g} {unit}"
                 )
     if not layout.errors_known and np.any(problem.prior_precision):
-        complaints.append(
+        faults.append(
             "prior_std: needs standard_error or dose_per_angstrom2 of the measured curve to be "
             "weighed against; give them, or bounds alone"
         )
@@ -380,14 +380,14 @@ def _complaints(
     lowest, highest = (gain.low, gain.high) if gain else (problem.gain, problem.gain)
     positive = there[known[0, there] > 0]
     if len(positive) == 0:
-        return [*complaints, "forward: gives no positive cross-section at the nominal settings"]
+        return [*faults, "forward: gives no positive cross-section at the nominal settings"]
     ratio = np.median((measured.ppiscs[positive] - problem.offset_angstrom2) / known[0, positive])
     for unit, factor in UNITS_OF_AREA.items():
         expected = factor * np.clip(ratio / factor, lowest, highest)
         outside = not lowest <= ratio <= highest
         if outside and 1 / SUSPECT_FACTOR < ratio / expected < SUSPECT_FACTOR:
-            complaints.append(
+            faults.append(
                 f"ppiscs: {ratio:.3g} times the forward model's curve at the nominal settings, and "
                 f"1 Å² = {factor:g} {unit}: convert from {unit} to Å², or let gain be free"
             )
-    return complaints
+    return faults

@@ -194,7 +194,7 @@ class BatchFit(Record):
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a curve: estimates, their standard errors, and how good the fit is."""
+        """One row per curve: estimates, their standard errors, and how good the fit is."""
         columns = dict(zip(self.names, self.estimates.T, strict=True))
         columns |= {
             f"{name}_standard_error": error

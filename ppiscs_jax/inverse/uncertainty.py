@@ -112,8 +112,8 @@ def prior_samples(problem: Problem, key: PRNGKeyArray, draws: int = 1000) -> Sam
         >>> samples.names, samples.values.shape
         (('inner_mrad', 'rmsd_angstrom'), (100, 2))
     """
-    if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
-        raise InputError(complaint)
+    if fault := range_problem("draws", draws, 2, 10**9, "", whole=True):
+        raise InputError(fault)
     low, high = problem.bounds
     keys = jax.random.split(key)
     shape = (draws, len(low))
@@ -209,8 +209,8 @@ def laplace(
         >>> bool(low[0] < 1 < high[0])
         True
     """
-    if complaint := range_problem("draws", draws, 2, 10**9, "", whole=True):
-        raise InputError(complaint)
+    if fault := range_problem("draws", draws, 2, 10**9, "", whole=True):
+        raise InputError(fault)
     forward = as_data(forward)
     with jax.enable_x64(precision == "double"):
         problem = fit.problem
@@ -296,13 +296,13 @@ def nuts(
         >>> samples.values.shape
         (400, 1)
     """
-    complaints = [
+    faults = [
         range_problem("draws", draws, 4, 10**9, "", whole=True),
         range_problem("warm_up", warm_up, 1, 10**9, "", whole=True),
         range_problem("chains", chains, 1, 10**4, "", whole=True),
     ]
-    if any(complaints):
-        raise InputError(c for c in complaints if c)
+    if any(faults):
+        raise InputError(c for c in faults if c)
     try:
         import numpyro
     except ImportError as error:

@@ -375,4 +375,4 @@ _FORMATS: dict[str, tuple[_Write, _Read]] = {
     ".hdf5": (_write_hdf5, _read_hdf5),
 }
 SUFFIXES = tuple(_FORMATS)
-"""Endings that `save_curves` knows."""
+"""Endings that `save_curves` accepts."""

@@ -30,7 +30,7 @@ FORMAT = "ppiscs-jax library 1"
 """Name and version of the sidecar."""
 
 SUFFIXES = (".txt", ".csv", ".mat")
-"""Endings that `save_library` knows."""
+"""Endings that `save_library` accepts."""
 
 CURVE_SUFFIXES = (".json", ".h5", ".hdf5")
 """Endings of files that only `save_curves` writes."""
@@ -259,10 +259,10 @@ def _atoms_and_values(
     if min(rows, columns) > 2:
         raise InputError(f"{path}: {rows}×{columns} numbers; {SHAPES}")
     if rows == 2 and columns == 2:
-        lying = bool(_atoms_problem(table[:, 0])) and not _atoms_problem(table[0])
+        transposed = bool(_atoms_problem(table[:, 0])) and not _atoms_problem(table[0])
     else:
-        lying = rows == 1 or columns > 2
-    if lying:
+        transposed = rows == 1 or columns > 2
+    if transposed:
         table, lines = table.T, None
     place = [f"line {line}" for line in lines or ()] or [
         f"value {i + 1}" for i in range(len(table))

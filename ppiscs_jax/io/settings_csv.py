@@ -35,7 +35,7 @@ class SettingsTable(NamedTuple):
 
 
 def read_settings(path: str | Path) -> SettingsTable:
-    """The settings of a CSV file, one a line.
+    """The settings of a CSV file, one per line.
 
     The first line names the columns, in any order: the fields of `Settings`, with temperature_k
     instead of rmsd_angstrom, or both where each line has one of them; c30_mm and c10_angstrom may
@@ -122,7 +122,7 @@ def _settings(columns: list[str], entries: list[str], separator: str) -> Setting
 
 
 def write_predictions(path: str | Path, rows: np.ndarray, curves: np.ndarray) -> None:
-    """Write settings and their curves, one a line, whole or not at all.
+    """Write settings and their curves, one per line, whole or not at all.
 
     Columns n=1, n=2, … are PPISCS [Å²], empty where a thickness is not known.
     """

@@ -17,7 +17,7 @@ from ppiscs_jax.files import output_problem, replacing
 from ppiscs_jax.simulation.curve import Curve
 
 SUFFIXES = (".png", ".pdf", ".svg")
-"""Endings that `plot_curves` knows."""
+"""Endings that `plot_curves` accepts."""
 
 # Okabe & Ito's colours, told apart with any colour vision; line styles serve print in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -76,7 +76,7 @@ def run_levels(
     As in `batches.simulate_kernel`, the error of the run itself takes no part in the choice of its
     number of waves. A pilot of one round of every level decides how many waves each level gets:
     those that reach the target at the least cost. The coarsest level, which decides most of the
-    error, then begins anew, unless its pilot is all that it needs and leaves an error below
+    error, then starts again, unless its pilot is all that it needs and leaves an error below
     PILOT_IS_ENOUGH of the target. Fine levels, whose waves are dear and few, continue their
     pilots (see CONTINUED).
 
@@ -120,10 +120,10 @@ def run_levels(
             enough = (PILOT_IS_ENOUGH * target) ** 2
             for i, (average, waves) in enumerate(zip(averages, wanted, strict=True)):
                 if average.level.coarser:
-                    anew = waves >= CONTINUED * average.waves
+                    restarted = waves >= CONTINUED * average.waves
                 else:
-                    anew = waves > average.waves or np.max(variances[i]) > enough
-                if anew:
+                    restarted = waves > average.waves or np.max(variances[i]) > enough
+                if restarted:
                     level = average.level.with_waves(waves, few_programs=accelerated)
                     averages[i] = _Average.of(level, BATCHES)
             pilot = False

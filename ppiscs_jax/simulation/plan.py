@@ -43,7 +43,7 @@ class Plan:
         rings_mrad: edges of the rings of tilts [mrad].
         angle_edges_mrad: edges of the collection-angle bins [mrad].
         n_atoms: largest thickness [atoms per column].
-        waves_per_round: waves by which a batch grows, a power of two, at least one a ring.
+        waves_per_round: waves by which a batch grows, a power of two, at least one per ring.
         n_planes: repeats in the stock that a round's waves share. 0 where the stock would be
             too large: every wave then makes its own slices.
         seed: of all random draws.
@@ -139,7 +139,7 @@ class Plan:
 
     @property
     def room(self) -> int:
-        """Waves of a usual round: at least one a ring, and enough to share a stock of slices."""
+        """Waves of a usual round: at least one per ring, and enough to share a stock of slices."""
         return max(WAVES_PER_ROUND, len(self.rings_mrad) - 1)
 
     @property

@@ -142,5 +142,5 @@ def _settings_problem(x: np.ndarray) -> str | None:
     known = [e.atomic_number for e in ELEMENTS.values()], [z.code for z in ZONE_AXES.values()]
     if not all(np.isin(x[..., i], those).all() for i, those in enumerate(known)):
         return "x: unknown element or zone_axis"
-    inside_out = x[..., Column.INNER_MRAD] >= x[..., Column.OUTER_MRAD]
-    return "x: inner_mrad must be below outer_mrad" if np.any(inside_out) else None
+    reversed_angles = x[..., Column.INNER_MRAD] >= x[..., Column.OUTER_MRAD]
+    return "x: inner_mrad must be below outer_mrad" if np.any(reversed_angles) else None

@@ -274,8 +274,8 @@ def as_rows(x: Settings | Any) -> np.ndarray:
     problems = []
     if len(bad := np.flatnonzero(~np.all(np.isfinite(flat), axis=1))):
         problems.append(f"x: {_named(bad)} must be finite numbers")
-    inside_out = flat[:, Column.INNER_MRAD] >= flat[:, Column.OUTER_MRAD]
-    if len(bad := np.flatnonzero(inside_out)):
+    reversed_angles = flat[:, Column.INNER_MRAD] >= flat[:, Column.OUTER_MRAD]
+    if len(bad := np.flatnonzero(reversed_angles)):
         problems.append(f"x: {_named(bad)} inner_mrad must be below outer_mrad")
     if problems:
         raise InputError(problems)
