@@ -1,0 +1,1 @@
+"""Displacements along the beam, and the exact propagator, beside the simulator's approximations."""
