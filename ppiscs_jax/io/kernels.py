@@ -175,7 +175,7 @@ def check(name: str, metadata: dict, arrays: Arrays) -> None:
     except ValidationError as error:
         raise ValueError(first_problem(error)) from None
     try:
-        _settings(said.settings, said.mistilt_mrad)
+        settings_of(metadata)
     except (TypeError, KeyError) as error:
         raise ValueError(f"settings: {error}") from None
     sizes = ARRAYS.check(arrays)
@@ -280,14 +280,17 @@ def _metadata(kernel: ScatteringKernel) -> dict:
     return dict(zip(METADATA, values, strict=True))
 
 
-def _settings(text: str, mistilt: str) -> dict[str, Any]:
-    """Settings of a kernel from JSON, judged by `Settings` with some aperture and detector."""
-    of_file = parse_json(text)
-    own = {field: of_file[field] for field in SETTINGS}
-    judged = Settings(
-        **own, convergence_mrad=20, inner_mrad=60, outer_mrad=200, mistilt_mrad=parse_json(mistilt)
+def settings_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a kernel by name, checked by `Settings` with some aperture and detector."""
+    of_file = parse_json(metadata["settings"])
+    checked = Settings(
+        **{field: of_file[field] for field in SETTINGS},
+        mistilt_mrad=parse_json(metadata["mistilt_mrad"]),
+        convergence_mrad=20,
+        inner_mrad=60,
+        outer_mrad=200,
     )
-    return {field: getattr(judged, field) for field in (*SETTINGS, "mistilt_mrad")}
+    return {field: getattr(checked, field) for field in (*SETTINGS, "mistilt_mrad")}
 
 
 def _arrays(kernel: ScatteringKernel) -> Arrays:
@@ -304,7 +307,7 @@ def _arrays(kernel: ScatteringKernel) -> Arrays:
 def _kernel(metadata: dict, arrays: Arrays) -> ScatteringKernel:
     """The kernel whose metadata and arrays `read_kernels` gives."""
     return ScatteringKernel(
-        **_settings(metadata["settings"], metadata["mistilt_mrad"]),
+        **settings_of(metadata),
         ring_edges_mrad=arrays["ring_edges_mrad"],
         angle_edges_mrad=arrays["angle_edges_mrad"],
         batch_means=compression.expand(arrays, arrays["angle_edges_mrad"]),

@@ -1,6 +1,5 @@
 """Kernels of a data set as one dense array that can be interpolated inside jit."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, column_area_angstrom2
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.compression import expand_mean
-from ppiscs_jax.io.kernels import read_kernels
+from ppiscs_jax.io.kernels import read_kernels, settings_of
 from ppiscs_jax.types import Scalar
 
 EXACT = jax.lax.Precision.HIGHEST
@@ -123,14 +122,16 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
             zone axis at every voltage, at as many rmsd, all with the same rings and angles.
 
     Raises:
-        InputError: a file is damaged, or the kernels do not fill a grid.
+        InputError: a file is damaged, or of a mistilted crystal, or the kernels do not fill a grid.
         FileNotFoundError: there is no such file.
     """
     curves: dict[tuple[str, str], dict[tuple[float, float], tuple]] = {}
     shared: set[tuple] = set()
     for path in paths:
         for name, metadata, arrays in read_kernels(path):
-            settings = json.loads(metadata["settings"])
+            settings = settings_of(metadata)
+            if any(settings["mistilt_mrad"]):
+                raise InputError(f"{path}: kernel {name}: is of a mistilted crystal")
             key = (settings["element"], settings["zone_axis"])
             rings, angles = arrays["ring_edges_mrad"], arrays["angle_edges_mrad"]
             shared.add((tuple(rings), tuple(angles)))

@@ -1,5 +1,7 @@
 """The table of a data set is its kernels at the nodes, and smooth in between."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,3 +178,12 @@ def test_holes_are_named(kernels, tmp_path):
     save_kernels(tmp_path / "holes.h5", missing)
     with pytest.raises(InputError, match=r"Al \[100\]: not simulated at 300 kV, 0.12 Å"):
         load_table([tmp_path / "holes.h5"])
+
+
+def test_kernels_of_mistilted_crystals_are_refused(kernels, tmp_path):
+    """A table has no axis of mistilt."""
+    name, kernel = next(iter(kernels.items()))
+    tilted = dataclasses.replace(kernel, mistilt_mrad=(1.0, 0.0))
+    save_kernels(tmp_path / "tilted.h5", {name: tilted})
+    with pytest.raises(InputError, match="mistilted crystal"):
+        load_table([tmp_path / "tilted.h5"])
