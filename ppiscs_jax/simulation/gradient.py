@@ -157,9 +157,9 @@ def simulator(
     Example:
         >>> import jax
         >>> import ppiscs_jax as pp
-        >>> settings = pp.Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
-        >>> curve = pp.simulator(settings, n_atoms=2, waves=4)
-        >>> slope = jax.grad(lambda s: curve(s)[1])(settings)  # Å² per unit of each number
+        >>> settings = pp.Settings("Al", "100", 100.0, 20.0, 40.0, 80.0, rmsd_angstrom=0.1)
+        >>> curve = pp.simulator(settings, n_atoms=1, waves=4)
+        >>> slope = jax.grad(lambda s: curve(s)[0])(settings)  # Å² per unit of each number
         >>> bool(slope.inner_mrad < 0)
         True
     """

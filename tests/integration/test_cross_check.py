@@ -88,6 +88,7 @@ def test_the_atoms_count():
 
 
 @pytest.mark.usefixtures("abtem")
+@pytest.mark.slow
 def test_from_the_command_line(capsys, monkeypatch):
     """The curve, then a line for every bin and every detector."""
     coarse = partial(cross_check, waves=1, sampling_angstrom=COARSE_ANGSTROM)

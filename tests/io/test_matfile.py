@@ -98,10 +98,10 @@ HOSTILE = {
 def test_hostile_files_are_refused(tmp_path, name):
     content, said = HOSTILE[name]
     (tmp_path / "x.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\0\x01IM" + content)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match=said):
         read_mat(tmp_path / "x.mat")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_files_of_other_versions_are_refused(tmp_path):
