@@ -35,3 +35,7 @@ class Nominal(Illuminated):
     outer_mrad: float
     c30_mm: float = 0.0
     c10_angstrom: float = 0.0
+
+    def as_settings(self) -> Settings:
+        """The settings; raises InputError for values out of range."""
+        return Settings(**self.model_dump())

@@ -115,8 +115,10 @@ def test_abtem_is_imported_lazily_in_one_module():
     importers = [m for m in MODULES if "abtem" in {name.split(".")[0] for name in imports(m)}]
     assert list(map(by_name, importers)) == ["interop/abtem.py"]
     of_module = ast.parse(importers[0].read_text(encoding="utf-8")).body
-    lines = [ast.unparse(node) for node in of_module if isinstance(node, ast.Import)]
-    assert lines == ["import numpy as np"]
+    lines = [
+        ast.unparse(node) for node in of_module if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not [line for line in lines if line.split()[1].split(".")[0] in ("abtem", "ase")]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=by_name)

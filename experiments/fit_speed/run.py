@@ -28,7 +28,7 @@ from rich.table import Table
 from scipy.optimize import minimize
 
 from experiments.common import main, provenance, save_csv, save_json, wide_console
-from ppiscs_jax import Settings, predict
+from ppiscs_jax import predict
 from ppiscs_jax.config import Model
 from ppiscs_jax.inverse.batch import fit_batch
 from ppiscs_jax.inverse.bootstrap import bootstrap
@@ -126,7 +126,7 @@ def network_output(model: NetworkModel, x: Any) -> Any:
 
 def run(config: Config, out: Path) -> None:
     """Fit all cases by all methods."""
-    problem = Problem.within(Settings(**config.measured.model_dump()), config.std)
+    problem = Problem.within(config.measured.as_settings(), config.std)
     draws = prior_samples(problem, jax.random.key(config.seed), max(config.cases, config.batch))
     truths = np.repeat(problem.x[None], len(draws.values), axis=0)
     truths[:, [column(name) for name in problem.names]] = draws.values

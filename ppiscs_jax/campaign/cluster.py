@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
-from pydantic import PositiveInt
+from pydantic import Field
 
 from ppiscs_jax.config import Model, load_config
 from ppiscs_jax.errors import InputError, MissingExtraError
@@ -40,7 +40,7 @@ class SlurmConfig(Model):
         cluster: keyword arguments of dask_jobqueue.SLURMCluster.
     """
 
-    jobs: PositiveInt
+    jobs: Annotated[int, Field(strict=True, gt=0)]
     cluster: dict[str, Any]
 
 
@@ -75,7 +75,7 @@ class Resources:
             try:
                 load_config(self.slurm, SlurmConfig)
             except InputError as error:
-                found += error.problems
+                found += [f"slurm: {problem}" for problem in error.problems]
         return found
 
 

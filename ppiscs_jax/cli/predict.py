@@ -102,7 +102,7 @@ def predict(
     checks = []
     if relative_error:
         kernel = simulated(settings, relative_error=relative_error)
-        checks = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
+        checks = [kernel.curve_of(s) for s in settings]
     write_curves(curves, outputs, plot, checks)
 
 

@@ -114,7 +114,7 @@ def simulate(
         seed=seed,
         workers=workers,
     )
-    curves = [kernel.curve(None, s.inner_mrad, s.outer_mrad) for s in settings]
+    curves = [kernel.curve_of(s) for s in settings]
     write_curves(curves, outputs, plot)
     reached = largest_relative_error(kernel, [settings[0].convergence_mrad], _angles(settings))
     if not reached <= relative_error:

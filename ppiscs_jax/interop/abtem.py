@@ -14,10 +14,10 @@ from ppiscs_jax.errors import InputError, MissingExtraError, is_number, shown
 from ppiscs_jax.settings import Settings
 
 BOND_TOLERANCE = 0.1
-"""Part of the distance of nearest neighbours by which two of them are told apart."""
+"""Distance between two atoms that are distinct, as a fraction of the nearest-neighbour distance."""
 
 LATTICE_TOLERANCE = 0.01
-"""Relative deviation of a lattice constant that is let pass."""
+"""Accepted relative deviation of a lattice constant."""
 
 
 def import_abtem() -> Any:
@@ -144,7 +144,7 @@ def settings_from_abtem(
             and the lattice constant must then be that of this package to 1 %.
 
     Raises:
-        InputError: naming what the settings cannot express, or cannot be told from.
+        InputError: naming what the settings cannot express, or what cannot be determined.
 
     Example:
         >>> import abtem
@@ -226,7 +226,7 @@ def _zone_axis(atoms: Any, symbol: str) -> str:
     """The zone axis along z, from the directions of the twelve nearest neighbours.
 
     Raises:
-        InputError: it cannot be told, or the lattice constant is another.
+        InputError: it cannot be determined, or the lattice constant differs.
     """
     from ase.neighborlist import neighbor_list
 
@@ -249,7 +249,7 @@ def _zone_axis(atoms: Any, symbol: str) -> str:
     # Every atom of a single crystal has the same neighbours, unless it lies at a surface.
     apart = np.min([np.linalg.norm(vectors - bond, axis=1) for bond in bonds], axis=0)
     if np.max(apart) > BOND_TOLERANCE * lengths.mean():
-        raise InputError(f"atoms: they are no single fcc crystal at its ideal sites; {hint}")
+        raise InputError(f"atoms: are not a single fcc crystal at its ideal sites; {hint}")
     along_beam = np.sort(np.abs(bonds[:, 2]) / lengths)
     for name in ZONE_AXES:
         if np.allclose(along_beam, _along(name), atol=BOND_TOLERANCE / 2):

@@ -40,7 +40,7 @@ WIDEST_BIN_MRAD = 20.0
 MOST_WAVES = 1024
 LEAST_SAMPLING_ANGSTROM = 0.002
 ABTEM_BAND_FRACTION = 2 / 3
-"""What abTEM keeps of the Nyquist frequency."""
+"""Fraction of the Nyquist frequency that abTEM keeps."""
 
 
 @dataclass(frozen=True)

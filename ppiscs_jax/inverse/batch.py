@@ -143,7 +143,7 @@ def fit_batch(
             )
             # The data's residuals before the projection, at the new estimates.
             first = residual + np.einsum("cnk,ck->cn", jacobian, again.best.free - found_at)
-            found = Solution(
+            found = FitEnd(
                 best=again.best,
                 cost=again.cost if cost == "likelihood" else found.cost,
                 iterations=found.iterations + again.iterations,
@@ -186,7 +186,7 @@ class Point(NamedTuple):
     jacobian: Float[Array, "n_plus_k k"]
 
 
-class Solution(NamedTuple):
+class FitEnd(NamedTuple):
     """End points of fits, one row per fit."""
 
     best: Point
@@ -206,7 +206,7 @@ def solve(
     max_iterations: int | None,
     at_once: int,
     edges: Float[np.ndarray, " k"] | float = FIRST_EDGE,
-) -> Solution:
+) -> FitEnd:
     """Fits of cases in groups, from starts within their bounds.
 
     `edges` are those of Nelder–Mead's first simplices, in parts of the range between the bounds.
@@ -233,7 +233,7 @@ def solve(
         at_once=at_once,
     )
     best = in_groups(linearised, (cases, found.estimates), at_once)
-    return Solution(best, found.cost, found.evaluations, found.converged)
+    return FitEnd(best, found.cost, found.evaluations, found.converged)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -274,7 +274,7 @@ def _levenberg_marquardt(
     max_iterations: Int[Array, ""] | int,
     case: Case,
     start: Float[Array, " k"],
-) -> Solution:
+) -> FitEnd:
     """One fit."""
     linearised = partial(_linearised, forward, layout, case)
 
@@ -301,7 +301,7 @@ def _levenberg_marquardt(
 
     first = _State(linearised(start), jnp.ones(()), jnp.array(0), jnp.array(False))
     last = jax.lax.while_loop(unfinished, iterate, first)
-    return Solution(last.best, jnp.sum(last.best.residual**2) / 2, last.iterations, last.converged)
+    return FitEnd(last.best, jnp.sum(last.best.residual**2) / 2, last.iterations, last.converged)
 
 
 def _bounded_step(

@@ -39,6 +39,10 @@ FORMAT = "ppiscs-jax curves 1"
 FORMAT_HDF5 = "ppiscs-jax curves 2"
 """In HDF5 there is a checksum since format 2, and text is of fixed length. Format 1 is read too."""
 
+FORMAT_SENSITIVITY = "ppiscs-jax curves 3"
+"""Files of curves with a radial sensitivity. Programs for formats 1 and 2 would take these
+curves for those of ideal annuli."""
+
 MODES = "error_modes_angstrom2"
 SENSITIVITY = "sensitivity"
 
@@ -66,7 +70,7 @@ ARRAYS = Schema(
         ),
         SENSITIVITY: Numbers(("detectors", "2", "angles"), "mrad, and 1", -1e3, 1e3, optional=True),
     },
-    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS, "modes": MOST_MODES, "angles": 10_000},
+    longest={"n": MOST_ATOMS, "detectors": MOST_DETECTORS, "modes": MOST_MODES, "angles": 100_000},
 )
 """Arrays of a file: thicknesses, collection angles, values and their errors, NaN where one sample
 does not have any; what the errors are made of, where that is known; angles and S(θ) of detectors
@@ -153,9 +157,9 @@ def load_curves(path: str | Path) -> list[Curve]:
     _, read = _FORMATS[suffix]
     try:
         content, arrays = read(Path(path))
-        formats = (FORMAT, FORMAT_HDF5) if read is _read_hdf5 else (FORMAT,)
-        if content["format"] not in formats:
-            raise ValueError(f"format is {shown(content['format'])}, not {formats[-1]!r}")
+        usual = FORMAT_HDF5 if read is _read_hdf5 else FORMAT
+        if content["format"] not in (FORMAT, usual, FORMAT_SENSITIVITY):
+            raise ValueError(f"format is {shown(content['format'])}, not {usual!r}")
         return _unpack(content, arrays)
     except UNREADABLE as error:
         why = first_problem(error) if isinstance(error, ValidationError) else error
@@ -208,6 +212,7 @@ def _pack(curves: Sequence[Curve]) -> tuple[dict[str, Any], Arrays]:
                 "curves: those of one file must all have a radial sensitivity, or none"
             )
         arrays[SENSITIVITY] = np.stack(sensitivities)
+        metadata["format"] = FORMAT_SENSITIVITY
     must_fit(ARRAYS, arrays, "curves")
     try:
         Metadata.model_validate(metadata)
@@ -260,8 +265,9 @@ def _write_csv(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
     detectors = arrays["detectors_mrad"].tolist()
     values, errors = arrays["ppiscs_angstrom2"], arrays["standard_error_angstrom2"]
     names, columns = ["n_atoms"], [arrays["n_atoms"].tolist()]
-    for (inner, outer), value, error in zip(detectors, values, errors, strict=True):
-        label = f"[{inner:g}-{outer:g} mrad]"
+    for number, (value, error) in enumerate(zip(values, errors, strict=True)):
+        inner, outer = detectors[number]
+        label = f"[S{number}]" if SENSITIVITY in arrays else f"[{inner:g}-{outer:g} mrad]"
         names += [f"ppiscs_angstrom2{label}", f"standard_error_angstrom2{label}"]
         columns += [value.tolist(), error.tolist()]
     header = {**metadata, "detectors_mrad": detectors, "units": UNITS}
@@ -336,7 +342,8 @@ def _read_json(path: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def _write_hdf5(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
-    metadata = metadata | {"format": FORMAT_HDF5}
+    if metadata["format"] == FORMAT:
+        metadata = metadata | {"format": FORMAT_HDF5}
     checksum = _checksum(metadata, arrays)
     with new_hdf5(path) as file:
         for name, value in (metadata | {"sha256": checksum}).items():

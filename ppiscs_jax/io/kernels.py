@@ -40,7 +40,7 @@ FORMAT = "ppiscs-jax kernels 4"
 
 READ_FORMATS = (FORMAT, "ppiscs-jax kernels 3", "ppiscs-jax kernels 2")
 """Formats that are read. The settings of formats 2 and 3 also name an aperture and a detector,
-which are ignored; format 2 keeps whole numbers with their signs."""
+which are ignored, as in kernels packed from such files; whole numbers of format 2 have signs."""
 
 SUFFIXES = (".h5", ".hdf5")
 

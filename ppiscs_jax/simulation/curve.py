@@ -135,7 +135,7 @@ class Curve:
                 )
             },
             coords={"n_atoms": self.n_atoms},
-            attrs={**of_settings, "made_by": self.made_by},
+            attrs={**of_settings, "detector": self.detector, "made_by": self.made_by},
         )
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -1,14 +1,15 @@
 """Gradients of simulations: PPISCS as a differentiable function of the settings.
 
-The first waves of a plan, whose tilts and displaced atoms are those of `Plan.grow`, seen by a
-detector with smooth edges, because a hard edge has no gradient. JAX differentiates with respect to
-voltage, convergence and collection angles, rmsd and mistilt.
+Waves of a plan, drawn as `Plan.grow` draws them where every wave makes its own slices, and seen by
+a detector with smooth edges, because a hard edge has no gradient. JAX differentiates with respect
+to voltage, convergence and collection angles, rmsd and mistilt.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -19,7 +20,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ppiscs_jax.errors import InputError, range_problem
 from ppiscs_jax.multislice.detectors import collection_angle_mrad, intensity, smooth_annulus
 from ppiscs_jax.multislice.grid import CrystalGrid
-from ppiscs_jax.multislice.illumination import plane_wave, split_tilt
+from ppiscs_jax.multislice.illumination import (
+    WHOLE_AZIMUTH,
+    plane_wave,
+    sample_tilts,
+    split_tilt,
+)
 from ppiscs_jax.multislice.propagation import propagator
 from ppiscs_jax.multislice.wave import crystal_slice, make_specimen, propagate, wave_key
 from ppiscs_jax.settings import LARGEST_SEED, MOST_ATOMS, VECTOR_ORDER, Settings
@@ -55,19 +61,20 @@ class FixedWaves:
 
     @classmethod
     def of(cls, plan: Plan, waves: int, edge_width_mrad: float = 1.0) -> Self:
-        """The first waves of a plan's batch 0, each with displaced planes of its own."""
-        settings = plan.settings
-        numbers = range(-(-waves // plan.waves_per_round))
-        tilts = plan.tilts(0, numbers)[0] - np.asarray(settings.mistilt_mrad, np.float32)
-        key = jax.random.key(plan.seed)
-        keys = [
-            wave_key(round_key(key, 0, number), wave)
-            for number in numbers
-            for wave in range(plan.waves_per_round)
-        ]
+        """So many waves of a plan's seed; each has displaced planes of its own.
+
+        Their tilts fill the whole aperture: averages over the irreducible wedge have other
+        derivatives with respect to mistilt.
+        """
+        settings, per_round = plan.settings, plan.waves_per_round
+        rounds = -(-waves // per_round)
+        seed = (plan.seed, 0)
+        tilts, _ = sample_tilts(WHOLE_AZIMUTH, plan.rings_mrad, seed, 0, per_round, rounds)
+        of_rounds = jax.vmap(partial(round_key, jax.random.key(plan.seed), 0))(jnp.arange(rounds))
+        keys = jax.vmap(jax.vmap(wave_key, (None, 0)), (0, None))(of_rounds, jnp.arange(per_round))
         return cls(
-            keys=jnp.stack(keys[:waves]),
-            directions=jnp.asarray(tilts.reshape(-1, 2)[:waves] / plan.rings_mrad[-1], jnp.float32),
+            keys=keys.ravel()[:waves],
+            directions=jnp.asarray(tilts[:waves] / plan.rings_mrad[-1], jnp.float32),
             mistilt_mrad=settings.mistilt_mrad,
             edge_width_mrad=edge_width_mrad,
             element=settings.element,
@@ -85,7 +92,16 @@ class FixedWaves:
         Args:
             x: settings, or the nine numbers of `Settings.to_vector`, of which element and zone
                 axis do not count. They should be near the settings of the plan.
+
+        Raises:
+            InputError: the settings are of another element or zone axis.
         """
+        own = self.element, self.zone_axis
+        if isinstance(x, Settings) and (x.element, x.zone_axis) != own:
+            raise InputError(
+                f"settings: {x.element} [{x.zone_axis}]: must be {own[0]} [{own[1]}], for which "
+                "this simulator was made"
+            )
         if not isinstance(x, Settings):
             numbers: dict[str, Any] = dict(zip(VECTOR_ORDER[2:], x[2:], strict=True))
             x = Settings(self.element, self.zone_axis, **numbers, mistilt_mrad=self.mistilt_mrad)
@@ -145,7 +161,7 @@ def simulator(
         settings: for which the grid is chosen; use the function near them.
         n_atoms: largest thickness [atoms per column].
         waves: plane waves averaged over.
-        seed: of their tilts and displacements, which are the first that `simulate` draws.
+        seed: of their tilts and displacements.
 
     Returns:
         A function of `Settings`, or of their nine numbers, to which jit, vmap and grad apply;

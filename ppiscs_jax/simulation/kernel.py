@@ -149,6 +149,15 @@ class ScatteringKernel:
         angles = settings.convergence_mrad, settings.inner_mrad, settings.outer_mrad
         return self._curve(settings, self._bins.detector_weights(*angles))
 
+    def curve_of(self, settings: Settings) -> Curve:
+        """PPISCS of the aperture and detector of settings, which the curve keeps.
+
+        Raises:
+            InputError: as `curve`.
+        """
+        angles = (settings.convergence_mrad, settings.inner_mrad, settings.outer_mrad)
+        return dataclasses.replace(self.curve(*map(float, angles)), settings=settings)
+
     def sensitivity_curve(
         self,
         sensitivity: Callable[[np.ndarray], np.ndarray],

@@ -6,7 +6,6 @@ tilted plane wave scatters into the detector. Aberrations drop out. Tilts are dr
 `multislice.illumination.sample_tilts`.
 """
 
-import dataclasses
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -100,7 +99,8 @@ def scattering_kernel(
     detectors can have larger errors, which their standard errors include.
 
     Args:
-        settings: specimen, voltage, and the default aperture and detector.
+        settings: specimen and voltage; their aperture and detector are simulated if no others are
+            given. `kernel.curve()` does not use them.
         apertures_mrad: convergence semi-angles that will be asked for [mrad]; others between
             two that are at most 6 mrad apart are interpolated. Default: that of the settings.
         angle_edges_mrad: edges of the collection-angle bins [mrad], within 0 … 250. Default:
@@ -251,5 +251,4 @@ def simulate(
         workers=workers,
         progress=progress,
     )
-    curve = kernel.curve(None, float(settings.inner_mrad), float(settings.outer_mrad))
-    return dataclasses.replace(curve, settings=settings)
+    return kernel.curve_of(settings)

@@ -26,8 +26,8 @@ def test_all_problems_of_resources_at_once(tmp_path):
     said = "; ".join(Resources(workers=0, scheduler="tcp://x:1", slurm=slurm).problems())
     assert "workers = 0: must be 1 or more" in said
     assert "scheduler and slurm: give one of them, not both" in said
-    assert f"config {slurm}: jobs = 0: " in said
-    assert f"config {slurm}: cluster: missing" in said
+    assert f"slurm: config {slurm}: jobs = 0: " in said
+    assert f"slurm: config {slurm}: cluster: missing" in said
     assert Resources(workers=2).problems() == []
 
 
@@ -37,6 +37,7 @@ def test_all_problems_of_resources_at_once(tmp_path):
         ("jobs = 2", "cluster: missing"),
         ("jobs = 2\ncluster = 3", "cluster = 3: "),
         ("jobs = 1.5\n[cluster]", "jobs = 1.5: "),
+        ("jobs = true\n[cluster]", "jobs = True: "),
         ("jobs = 2\njob = 3\n[cluster]", "job: unknown key; nearest valid one: jobs"),
     ],
 )
@@ -44,15 +45,15 @@ def test_bad_slurm_files(content, said, tmp_path):
     path = tmp_path / "slurm.toml"
     path.write_text(content)
     (problem,) = Resources(slurm=path).problems()
-    assert problem.startswith(f"config {path}: {said}")
+    assert problem.startswith(f"slurm: config {path}: {said}")
 
 
 def test_unreadable_slurm_files(tmp_path):
     path = tmp_path / "slurm.toml"
     (problem,) = Resources(slurm=path).problems()
-    assert problem.startswith(f"config {path}: ")
+    assert problem.startswith(f"slurm: config {path}: ")
     path.write_text("jobs = ")
-    assert Resources(slurm=path).problems()[0].startswith(f"config {path}: ")
+    assert Resources(slurm=path).problems()[0].startswith(f"slurm: config {path}: ")
 
 
 def test_slurm_without_its_package(tmp_path, monkeypatch):

@@ -183,6 +183,7 @@ def test_temperature_and_aberrations(capsys, tmp_path):
     (a,), (b,) = load_curves(plain), load_curves(aberrated)
     assert a.settings.rmsd_angstrom == pytest.approx(0.101, abs=0.002)
     np.testing.assert_array_equal(a.ppiscs, b.ppiscs)
+    assert (b.settings.c30_mm, b.settings.c10_angstrom) == (1.2, -50)
 
 
 def test_version_help_and_nothing(capsys):

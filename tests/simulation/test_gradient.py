@@ -97,18 +97,24 @@ def test_memory_grows_like_the_square_root():
     assert many < 5 * few
 
 
+def plan_of(settings):
+    """A plan of two atoms whose waves make their own planes, as where they are differentiated."""
+    grid = simulation_grid(settings, float(settings.outer_mrad), 2, 20.0)
+    edges = np.array([0.0, float(settings.inner_mrad), float(settings.outer_mrad)])
+    plan = Plan.of(settings, grid, np.array([0.0, 20.0]), edges, 2, seed=3)
+    return dataclasses.replace(plan, n_planes=0)
+
+
 @pytest.mark.slow
 def test_smooth_edges_tend_to_the_hard_detector():
     """Narrow edges give what the same waves of the plan scatter into a hard-edged detector."""
-    grid = simulation_grid(SETTINGS, 200.0, 2, 20.0)
-    edges = np.array([0.0, 60.0, 200.0])
-    plan = Plan.of(SETTINGS, grid, np.array([0.0, 20.0]), edges, 2, seed=3)
-    # Every wave makes its own planes, as where they are differentiated.
-    plan = dataclasses.replace(plan, n_planes=0)
+    # Mistilted, a plan draws its tilts from the whole aperture, as gradients always do.
+    mistilted = dataclasses.replace(SETTINGS, mistilt_mrad=(1.3, -2.0))
+    plan = plan_of(mistilted)
     hard = plan.grow(0, 0)[0, :, 1] / plan.waves_per_round
     waves = FixedWaves.of(plan, plan.waves_per_round, edge_width_mrad=0.01)
     expected = SETTINGS.column_area_angstrom2 * hard
-    np.testing.assert_allclose(waves.curve(SETTINGS), expected, rtol=2e-3)
+    np.testing.assert_allclose(waves.curve(mistilted), expected, rtol=2e-3)
 
 
 def test_simulate_cannot_be_differentiated():
@@ -122,3 +128,18 @@ def test_both_forms_of_settings():
     settings = Settings("Al", "100", 60.0, 20.0, 60.0, 150.0, 0.1)
     curve = simulator(settings, 1, waves=2)
     np.testing.assert_allclose(curve(settings), curve(settings.to_vector()), rtol=1e-6)
+
+
+def test_tilts_fill_the_aperture():
+    """Not the irreducible wedge alone, whose average has other derivatives by mistilt."""
+    waves = FixedWaves.of(plan_of(Settings("Al", "100", 60.0, 20.0, 60.0, 150.0, 0.1)), 16)
+    quadrants = {tuple(np.sign(direction)) for direction in np.asarray(waves.directions)}
+    assert len(quadrants) == 4
+    assert np.all(np.hypot(*np.asarray(waves.directions).T) <= 1)
+    assert len(waves.keys) == 16
+
+
+def test_another_crystal_is_refused():
+    curve = simulator(Settings("Al", "100", 60.0, 20.0, 60.0, 150.0, 0.1), 1, waves=2)
+    with pytest.raises(InputError, match=r"Au \[110\]: must be Al \[100\]"):
+        curve(SETTINGS)
