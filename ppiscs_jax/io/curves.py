@@ -342,7 +342,7 @@ def _read_json(path: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def _write_hdf5(path: Path, metadata: dict[str, Any], arrays: Arrays) -> None:
-    if metadata["format"] == FORMAT:
+    if metadata.get("format") == FORMAT:
         metadata = metadata | {"format": FORMAT_HDF5}
     checksum = _checksum(metadata, arrays)
     with new_hdf5(path) as file:
