@@ -194,6 +194,15 @@ def of_json(random: Random, good: list[bytes], folder: Path) -> bytes:
     return json.dumps(changed_tree(random, json.loads(random.choice(good)))).encode()
 
 
+def _object(text: str) -> dict | None:
+    """A JSON object, or None where the text is none."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
 def of_npz(random: Random, good: list[bytes], folder: Path) -> bytes:
     """A whole .npz file with other arrays, or damaged bytes."""
     if random.random() < 0.4:
@@ -207,8 +216,8 @@ def of_npz(random: Random, good: list[bytes], folder: Path) -> bytes:
             del arrays[key]
         elif arrays[key].dtype.kind == "U":
             text = str(arrays[key])
-            if text.startswith("{") and text.endswith("}"):  # not text that was put there before
-                text = json.dumps(changed_tree(random, json.loads(text)))
+            if tree := _object(text):  # text that was put there before is none
+                text = json.dumps(changed_tree(random, tree))
             arrays[key] = np.array(random.choice((text, text * 2, "x" * 200_000, "[" * 5000)))
         else:
             arrays[key] = changed_array(random, arrays[key])
