@@ -8,7 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,9 @@ MOST_BYTES = 256 * 2**20
 
 MOST_DIRECTORY = 2**20
 """Bytes of the list of members at the end of a .npz file: some ten thousand arrays."""
+
+CHUNK = 2**18
+"""Bytes that are unpacked at a time: much larger parts are copied more often."""
 
 MOST_HEADER = 1000
 """Characters in which an array says its type and shape; what it is parsed with (`ast`) takes a
@@ -89,29 +92,35 @@ class NpzArrays:
         Raises:
             ValueError: they are not as the schema says.
         """
-        declared = {}
-        for name in schema.names(self.names):
-            with self._archive.open(f"{name}.npy") as member:
-                declared[name] = _header(member)
-        shapes = {name: shape for name, (_, shape, _) in declared.items()}
-        schema.sizes(shapes, {name: dtype for name, (dtype, _, _) in declared.items()})
-        arrays = {name: self._array(name) for name in declared}
+        with ExitStack() as opened:
+            # Unpacking begins with the headers, and goes on once the sizes are known to fit.
+            members = {
+                name: opened.enter_context(self._archive.open(f"{name}.npy"))
+                for name in schema.names(self.names)
+            }
+            declared = {name: _header(member) for name, member in members.items()}
+            shapes = {name: shape for name, (_, shape, _) in declared.items()}
+            schema.sizes(shapes, {name: dtype for name, (dtype, _, _) in declared.items()})
+            arrays = {name: self._array(members[name], *of) for name, of in declared.items()}
         schema.check(arrays)
         return arrays
 
-    def _array(self, name: str) -> np.ndarray:
-        with self._archive.open(f"{name}.npy") as member:
-            dtype, shape, fortran = _header(member)
-            content = self._content(member, dtype.itemsize * prod(shape))
+    def _array(
+        self, member: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], fortran: bool
+    ) -> np.ndarray:
+        content = self._content(member, dtype.itemsize * prod(shape))
         return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
-    def _content(self, member: IO[bytes], size: int) -> bytes:
+    def _content(self, member: IO[bytes], size: int) -> np.ndarray:
         self._left -= size
         if self._left < 0:
             raise ValueError(f"more than {MOST_BYTES} bytes of arrays")
-        content = member.read(size)
+        content, filled = np.empty(size, np.uint8), 0
+        while part := member.read(min(CHUNK, size - filled)):
+            content[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+            filled += len(part)
         # Read to the end, so that the checksum is compared.
-        if len(content) != size or member.read(1):
+        if filled != size or member.read(1):
             raise ValueError("an array is not as long as it says")
         return content
 

@@ -96,9 +96,9 @@ def load_additive(path: str | Path, specimen: tuple[int, int] | None = None) -> 
             whole = whole | {name: whole[name][groups] for name in OF_GROUPS}
         scattered = np.empty((len(groups), *shape[1:]), np.float32)
         for part, group in zip(scattered, groups.tolist(), strict=True):
-            part[:] = unpacked(read_group(group), *sizes)
-        if not np.max(scattered) <= LARGEST_ANGSTROM2:
-            raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
+            unpacked(read_group(group), *sizes, out=part)
+            if not np.max(part) <= LARGEST_ANGSTROM2:
+                raise ValueError(f"cross-sections above {LARGEST_ANGSTROM2:g} Å²")
         fields: dict[str, Any] = {name: on_device(whole[name]) for name in FIELDS} | axes
         made_for = ("atomic_numbers", "zone_codes", "voltages_kv", "rmsd_ends", "aperture", "angle")
         return AdditiveModel(
@@ -173,8 +173,10 @@ def _packed(coefficients: np.ndarray, angles: np.ndarray) -> Arrays:
     }
 
 
-def unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
-    """The coefficients of `_packed`, in falling order."""
+def unpacked(
+    arrays: Arrays, apertures: int, rmsd: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The coefficients of `_packed`, in falling order; written to `out` if it is given."""
     steps = arrays["high"] * np.int32(2 * HALF) + arrays["low"]
     steps = np.cumsum(steps, axis=-1, dtype=np.int32).astype(np.float32)
     voltages, _, rank, angles = steps.shape
@@ -182,7 +184,9 @@ def unpacked(arrays: Arrays, apertures: int, rmsd: int) -> np.ndarray:
         voltages, apertures * rmsd, -1
     )
     basis = (arrays["basis"] * arrays["thickness_scale"][:, :, None]).swapaxes(1, 2)
-    x = x.reshape(voltages, -1, rank, angles).swapaxes(2, 3) @ basis[:, None]
+    x = x.reshape(voltages, -1, rank, angles).swapaxes(2, 3)
+    flat = None if out is None else out.reshape(*x.shape[:3], -1)
+    x = np.matmul(x, basis[:, None], out=flat)
     np.maximum(x, 0, out=x)
     np.maximum.accumulate(x[:, :, ::-1], axis=2, out=x[:, :, ::-1])
     return x.reshape(voltages, apertures, rmsd, angles, -1)
