@@ -177,12 +177,14 @@ def unpacked(
     arrays: Arrays, apertures: int, rmsd: int, out: np.ndarray | None = None
 ) -> np.ndarray:
     """The coefficients of `_packed`, in falling order; written to `out` if it is given."""
-    steps = arrays["high"] * np.int32(2 * HALF) + arrays["low"]
-    steps = np.cumsum(steps, axis=-1, dtype=np.int32).astype(np.float32)
+    # In place, because fresh memory for each step takes as long as the arithmetic.
+    steps = np.multiply(arrays["high"], 2 * HALF, dtype=np.int32)
+    steps += arrays["low"]
+    np.cumsum(steps, axis=-1, out=steps)
     voltages, _, rank, angles = steps.shape
-    x = _both(apertures, rmsd) @ (steps * arrays["angle_scale"][:, None, None]).reshape(
-        voltages, apertures * rmsd, -1
-    )
+    scaled = steps.astype(np.float32)
+    scaled *= arrays["angle_scale"][:, None, None]
+    x = _both(apertures, rmsd) @ scaled.reshape(voltages, apertures * rmsd, -1)
     basis = (arrays["basis"] * arrays["thickness_scale"][:, :, None]).swapaxes(1, 2)
     x = x.reshape(voltages, -1, rank, angles).swapaxes(2, 3)
     flat = None if out is None else out.reshape(*x.shape[:3], -1)

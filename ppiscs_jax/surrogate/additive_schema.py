@@ -111,7 +111,8 @@ def _axis(name: str, knots: np.ndarray, degree: int) -> SplineAxis:
 
 def on_device(array: np.ndarray) -> jax.Array:
     """An array of JAX in the precision of its models, without compiling a copy as `jnp.asarray`."""
-    return jax.device_put(array.astype(np.int32 if array.dtype.kind in "iu" else np.float32))
+    kind = np.int32 if array.dtype.kind in "iu" else np.float32
+    return jax.device_put(array.astype(kind, copy=False))
 
 
 def check_whole(arrays: dict[str, np.ndarray], axes: dict[str, SplineAxis]) -> Shape:

@@ -79,8 +79,8 @@ def tilted(gold):
     ("atoms", "message"),
     [
         (lambda gold: build.fcc110("Au", (2, 2, 1), a=GOLD_ANGSTROM), "none has the twelve"),
-        (lambda gold: close_packed("AB"), "no single fcc crystal"),
-        (lambda gold: close_packed("ABCABCACB"), "no single fcc crystal"),
+        (lambda gold: close_packed("AB"), "not a single fcc crystal"),
+        (lambda gold: close_packed("ABCABCACB"), "not a single fcc crystal"),
         (tilted, "z is none of the zone axes"),
         (lambda gold: build.bulk("Au", a=4.15, cubic=True), "lattice constant is 4.15 Å, that of"),
     ],
