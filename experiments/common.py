@@ -150,6 +150,16 @@ def show_rows(rows: Sequence[dict[str, Any]]) -> None:
     wide_console().print(table)
 
 
+def save_rows(path: Path, parts: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Print rows part by part as they are made, and write all so far as CSV after each."""
+    rows: list[dict[str, Any]] = []
+    for part in parts:
+        show_rows(part)
+        rows += part
+        save_csv(path, rows)
+    return rows
+
+
 def tidy(axes: Axes) -> None:
     """The look of every figure here."""
     axes.spines[["top", "right"]].set_visible(False)

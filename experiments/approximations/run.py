@@ -17,7 +17,7 @@ import numpy as np
 from experiments.approximations.figure import draw
 from experiments.approximations.schema import Case, Config
 from experiments.approximations.waves import scattered
-from experiments.common import main, provenance, save_csv, save_figure, save_json, show_rows
+from experiments.common import main, provenance, save_figure, save_json, save_rows
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.simulation.grids import simulation_grid
@@ -84,12 +84,7 @@ def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
     for case in config.cases:  # bad settings are reported before any work
         case.settings(config.detectors_mrad[0])
-    rows: list[dict[str, Any]] = []
-    for case in config.cases:
-        found = simulate(config, case)
-        show_rows(found)
-        rows += found
-        save_csv(out / "table.csv", rows)
+    rows = save_rows(out / "table.csv", (simulate(config, case) for case in config.cases))
     save_json(
         out / "result.json",
         {"config": config.model_dump(), "provenance": provenance(), "rows": rows},
