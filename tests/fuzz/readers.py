@@ -1,6 +1,5 @@
 """The readers of the package: good files for each, ways to damage them, what must hold after."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from ppiscs_jax.counting.columns import read_positions as load_positions
 from ppiscs_jax.counting.images import load_image
 from ppiscs_jax.inverse.config import FitConfig
 from ppiscs_jax.io import curves, kernels, library, settings_csv
-from ppiscs_jax.io.hdf5 import fixed_text, new_hdf5, plain
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.surrogate import additive_file, evaluate, network, published, table
 from ppiscs_jax.surrogate.densenet import DenseNet
@@ -27,7 +25,7 @@ from ppiscs_jax.surrogate.predict import load_surrogate
 from ppiscs_jax.surrogate.recipe import Recipe
 from tests.campaign_samples import SMALL, as_toml
 from tests.curve_samples import made_up_curves
-from tests.fuzz.mutations import changed_array, changed_tree, damaged
+from tests.fuzz.mutations import damaged
 from tests.fuzz.samples import (
     FIT,
     RECIPE,
@@ -38,6 +36,7 @@ from tests.fuzz.samples import (
     made_up_layers,
     made_up_model,
 )
+from tests.fuzz.whole_files import of_json, of_npz, right_curves, right_kernels
 
 Mutate = Callable[[Random, list[bytes], Path], bytes]
 
@@ -133,96 +132,6 @@ def make_kernels(folder: Path) -> list[bytes]:
         kernels.save_kernels(folder / "k.h5", {f"k{r}": made_up_kernel(r) for r in names})
         contents.append((folder / "k.h5").read_bytes())
     return contents
-
-
-def right_kernels(random: Random, good: list[bytes], folder: Path) -> bytes:
-    """Kernels of nonsense, with checksums that are right."""
-    (folder / "good.h5").write_bytes(random.choice(good))
-    path = folder / "nonsense.h5"
-    with new_hdf5(path, libver="latest") as file:
-        file.attrs["format"] = fixed_text(kernels.FORMAT)
-        for name, metadata, arrays in kernels.read_kernels(folder / "good.h5"):
-            try:
-                if random.random() < 0.5:
-                    metadata = changed_texts(random, metadata)  # may become circular
-                if random.random() < 0.7:
-                    key = random.choice(list(arrays))
-                    arrays[key] = changed_array(random, arrays[key])
-                kernels._write(file, name, metadata, arrays)
-            except (KeyError, TypeError, ValueError, OSError, OverflowError, StopIteration):
-                continue
-        file.attrs["kernels"] = len(file)
-    return path.read_bytes()
-
-
-def changed_texts(random: Random, metadata: dict) -> dict:
-    """Metadata changed, that in JSON too."""
-    inner = {k: json.loads(v) if v[:1] in ("{", "[") else v for k, v in _texts(metadata).items()}
-    changed = changed_tree(random, {**metadata, **inner})
-    return {
-        k: json.dumps(v) if k in ("settings", "mistilt_mrad") else v for k, v in changed.items()
-    }
-
-
-def _texts(metadata: dict) -> dict[str, str]:
-    return {k: v for k, v in metadata.items() if isinstance(v, str)}
-
-
-def right_curves(random: Random, good: list[bytes], folder: Path) -> bytes:
-    """Curves of nonsense in HDF5, with a checksum that is right."""
-    (folder / "good.h5").write_bytes(random.choice(good))
-    with h5py.File(folder / "good.h5") as file:
-        metadata = {n: plain(v) for n, v in file.attrs.items() if n != "sha256"}
-        metadata["mistilt_mrad"] = [float(v) for v in metadata["mistilt_mrad"]]
-        arrays = {name: file[name][...] for name in curves.UNITS if name in file}
-    if random.random() < 0.5:
-        metadata = changed_tree(random, metadata)
-    else:
-        key = random.choice(list(arrays))
-        arrays[key] = changed_array(random, arrays[key])
-    try:
-        curves._write_hdf5(folder / "nonsense.h5", metadata, arrays)
-    except (TypeError, ValueError, OSError, OverflowError, AttributeError, RuntimeError):
-        return b""
-    return (folder / "nonsense.h5").read_bytes()
-
-
-def of_json(random: Random, good: list[bytes], folder: Path) -> bytes:
-    """JSON with other values, or damaged bytes."""
-    if random.random() < 0.5:
-        return damaged(random, random.choice(good), good)
-    return json.dumps(changed_tree(random, json.loads(random.choice(good)))).encode()
-
-
-def _object(text: str) -> dict | None:
-    """A JSON object, or None where the text is none."""
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return tree if isinstance(tree, dict) else None
-
-
-def of_npz(random: Random, good: list[bytes], folder: Path) -> bytes:
-    """A whole .npz file with other arrays, or damaged bytes."""
-    if random.random() < 0.4:
-        return damaged(random, random.choice(good), good)
-    (folder / "good.npz").write_bytes(random.choice(good))
-    with np.load(folder / "good.npz") as file:
-        arrays = dict(file)
-    for _ in range(random.choice((1, 1, 2))):
-        key = random.choice(list(arrays))
-        if random.random() < 0.1:
-            del arrays[key]
-        elif arrays[key].dtype.kind == "U":
-            text = str(arrays[key])
-            if tree := _object(text):  # text that was put there before is none
-                text = json.dumps(changed_tree(random, tree))
-            arrays[key] = np.array(random.choice((text, text * 2, "x" * 200_000, "[" * 5000)))
-        else:
-            arrays[key] = changed_array(random, arrays[key])
-    np.savez_compressed(folder / "nonsense.npz", **arrays)
-    return (folder / "nonsense.npz").read_bytes()
 
 
 def save_network(path: Path) -> None:
