@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppiscs_jax.cli.output import lasting_streams, new_console
-from ppiscs_jax.config import AnyModel, load_config
+from ppiscs_jax.config import AnyModel, Model, load_config
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.files import replacing
 from ppiscs_jax.plots import curves
@@ -150,14 +150,24 @@ def show_rows(rows: Sequence[dict[str, Any]]) -> None:
     wide_console().print(table)
 
 
-def save_rows(path: Path, parts: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Print rows part by part as they are made, and write all so far as CSV after each."""
+def save_cases(
+    config: Model,
+    parts: Iterable[Sequence[dict[str, Any]]],
+    draw: Callable[[Sequence[dict[str, Any]]], Figure],
+    figure: Path,
+) -> None:
+    """Print rows case by case as they are made, and save them beside their figure.
+
+    table.csv has all rows so far after each case; result.json and the figure are written last.
+    """
     rows: list[dict[str, Any]] = []
     for part in parts:
         show_rows(part)
         rows += part
-        save_csv(path, rows)
-    return rows
+        save_csv(figure.with_name("table.csv"), rows)
+    content = {"config": config.model_dump(), "provenance": provenance(), "rows": rows}
+    save_json(figure.with_name("result.json"), content)
+    save_figure(figure, draw(rows))
 
 
 def tidy(axes: Axes) -> None:

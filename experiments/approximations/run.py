@@ -17,7 +17,7 @@ import numpy as np
 from experiments.approximations.figure import draw
 from experiments.approximations.schema import Case, Config
 from experiments.approximations.waves import scattered
-from experiments.common import main, provenance, save_figure, save_json, save_rows
+from experiments.common import main, save_cases
 from ppiscs_jax.multislice.illumination import sample_tilts
 from ppiscs_jax.multislice.wave import make_specimen
 from ppiscs_jax.simulation.grids import simulation_grid
@@ -84,12 +84,8 @@ def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
     for case in config.cases:  # bad settings are reported before any work
         case.settings(config.detectors_mrad[0])
-    rows = save_rows(out / "table.csv", (simulate(config, case) for case in config.cases))
-    save_json(
-        out / "result.json",
-        {"config": config.model_dump(), "provenance": provenance(), "rows": rows},
-    )
-    save_figure(out / "approximations.png", draw(rows))
+    parts = (simulate(config, case) for case in config.cases)
+    save_cases(config, parts, draw, out / "approximations.png")
 
 
 command = partial(main, __doc__, Path(__file__).parent, Config, run)

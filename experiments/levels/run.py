@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from experiments.common import main, provenance, save_figure, save_json, save_rows
+from experiments.common import main, save_cases
 from experiments.levels.figure import draw
 from experiments.levels.schema import Case, Config
 from ppiscs_jax.simulation.batches import RATE
@@ -105,12 +105,8 @@ def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
     for case in config.cases:  # bad settings are reported before any work
         case.settings(case.watched_mrad[0])
-    rows = save_rows(out / "table.csv", (simulate(config, case) for case in config.cases))
-    save_json(
-        out / "result.json",
-        {"config": config.model_dump(), "provenance": provenance(), "rows": rows},
-    )
-    save_figure(out / "levels.png", draw(rows))
+    parts = (simulate(config, case) for case in config.cases)
+    save_cases(config, parts, draw, out / "levels.png")
 
 
 command = partial(main, __doc__, Path(__file__).parent, Config, run)
