@@ -6,13 +6,16 @@ from ppiscs_jax.config import Model
 from ppiscs_jax.settings import Settings
 
 
-class Illuminated(Model):
-    """A specimen and its illumination, in the fields of `Settings`."""
-
+class _Shared(Model):
     element: str
     zone_axis: str
     voltage_kv: float
     convergence_mrad: float
+
+
+class Illuminated(_Shared):
+    """A specimen and its illumination, in the fields of `Settings`."""
+
     rmsd_angstrom: float
 
     def settings(self, detector_mrad: tuple[float, float], **aberrations: Any) -> Settings:
@@ -26,16 +29,16 @@ class Illuminated(Model):
         return Settings(**fields, inner_mrad=inner, outer_mrad=outer, **aberrations)
 
 
-class Nominal(Illuminated):
+class Nominal(_Shared):
     """Nominal settings, in the fields of `Settings`; rmsd_angstrom or temperature_k is needed."""
 
-    rmsd_angstrom: float | None = None  # type: ignore[assignment]
-    temperature_k: float | None = None
     inner_mrad: float
     outer_mrad: float
+    rmsd_angstrom: float | None = None
+    temperature_k: float | None = None
     c30_mm: float = 0.0
     c10_angstrom: float = 0.0
 
-    def as_settings(self) -> Settings:
+    def settings(self) -> Settings:
         """The settings; raises InputError for values out of range."""
         return Settings(**self.model_dump())

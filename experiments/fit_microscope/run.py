@@ -78,11 +78,11 @@ def curve_at(model: AdditiveModel, settings: Settings) -> np.ndarray:
 
 def fits_of(config: Config, model: AdditiveModel, noise: Noise, index: int) -> dict[str, Any]:
     """One measured curve, its fits by all methods and the seconds they took."""
-    exact = curve_at(model, config.truth.as_settings())
+    exact = curve_at(model, config.truth.settings())
     error = noise.standard_error(exact)
     normal = np.random.default_rng([config.seed, index]).normal(size=len(exact))
     measured = Measured(exact + noise.drawn * error * normal, error)
-    limits = model.trained_range.limits_of(config.truth.as_settings().to_vector())
+    limits = model.trained_range.limits_of(config.truth.settings().to_vector())
     fits, seconds = {}, {}
     for method, cost in METHODS.items():
         given = FitConfig(nominal=config.measured, std=config.std, method=method, cost=cost)
@@ -199,7 +199,7 @@ def run(config: Config, out: Path) -> None:
         raise InputError(problems)
     model = surrogate_of(config.surrogate)
     truth, start = (
-        curve_at(model, nominal.as_settings()) for nominal in (config.truth, config.measured)
+        curve_at(model, nominal.settings()) for nominal in (config.truth, config.measured)
     )
     found = {noise.name: fits_of(config, model, noise, i) for i, noise in enumerate(config.noises)}
     estimates, fits, covered, curves = [], [], [], []

@@ -126,7 +126,7 @@ def network_output(model: NetworkModel, x: Any) -> Any:
 
 def run(config: Config, out: Path) -> None:
     """Fit all cases by all methods."""
-    problem = Problem.within(config.measured.as_settings(), config.std)
+    problem = Problem.within(config.measured.settings(), config.std)
     draws = prior_samples(problem, jax.random.key(config.seed), max(config.cases, config.batch))
     truths = np.repeat(problem.x[None], len(draws.values), axis=0)
     truths[:, [column(name) for name in problem.names]] = draws.values

@@ -112,7 +112,7 @@ class FitConfig(Model):
 
     def settings(self) -> Settings:
         """The nominal settings; raises InputError for values out of range."""
-        return self.nominal.as_settings()
+        return self.nominal.settings()
 
     def problem(self, limits: Limits) -> Problem:
         """The problem of a fit; default bounds are restricted to the trained range.
