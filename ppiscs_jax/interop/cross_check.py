@@ -186,8 +186,7 @@ def cross_check(
     edges = _bin_edges(detectors)
     axis = np.array(settings.mistilt_mrad, dtype=float)
     convergence = float(settings.convergence_mrad)
-    # The optical axis of a mistilted crystal moves the detectors over its grid.
-    grid = simulation_grid(settings, edges[-1] + np.hypot(*axis), n_atoms, convergence)
+    grid = simulation_grid(settings, edges[-1], n_atoms, convergence)
     specimen = make_specimen(settings, grid)
     key = jax.random.key(seed)
     tilts, _ = sample_tilts(

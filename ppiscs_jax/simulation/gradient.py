@@ -186,8 +186,7 @@ def simulator(
     ]
     if any(problems):
         raise InputError(p for p in problems if p)
-    outer = float(settings.outer_mrad) + float(np.hypot(*settings.mistilt_mrad))
-    aperture = float(settings.convergence_mrad)
+    outer, aperture = float(settings.outer_mrad), float(settings.convergence_mrad)
     grid = simulation_grid(settings, outer, n_atoms, aperture)
     rings, edges = np.array([0.0, aperture]), np.array([0.0, outer])
     return FixedWaves.of(Plan.of(settings, grid, rings, edges, n_atoms, seed), waves).curve

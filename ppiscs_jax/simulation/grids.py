@@ -104,11 +104,14 @@ MOST_PIXELS = 2**24
 def simulation_grid(
     settings: Settings, outer_mrad: float, n_atoms: int, smallest_convergence_mrad: float
 ) -> CrystalGrid:
-    """The grid on which curves of these settings are converged.
+    """The grid on which curves of these settings are converged up to an angle.
+
+    The optical axis of a mistilted crystal moves the detectors over its grid, which holds them.
 
     Raises:
         InputError: it would be too large, because the aperture is too small.
     """
+    outer_mrad += float(np.hypot(*settings.mistilt_mrad))
     grid = supercell_grid(
         settings,
         band_limit_inv_angstrom(settings, outer_mrad, n_atoms),

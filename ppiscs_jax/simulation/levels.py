@@ -153,6 +153,9 @@ def level_grids(
         max_waves: the most waves that are computed.
         accelerated: whether a GPU computes.
     """
+    # As in `simulation_grid`.
+    mistilt = float(np.hypot(*settings.mistilt_mrad))
+    detectors_mrad, outer_mrad = detectors_mrad + mistilt, outer_mrad + mistilt
     a = settings.element_data.lattice_angstrom
     band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
     layers = len(fine.sites)

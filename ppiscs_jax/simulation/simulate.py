@@ -27,14 +27,6 @@ MAX_WAVES = 1 << 20
 """Waves after which simulations stop by default."""
 
 
-def _refuse_traced(settings: Settings) -> None:
-    if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(settings)):
-        raise InputError(
-            "settings: simulate and scattering_kernel cannot be traced by grad, jit or vmap; "
-            "differentiate simulator(settings, n_atoms) instead"
-        )
-
-
 def _problems(
     apertures: np.ndarray,
     angle_edges: np.ndarray,
@@ -132,7 +124,11 @@ def scattering_kernel(
         >>> kernel.curve(inner_mrad=60.0, outer_mrad=90.0).ppiscs.shape  # at 1 and 2 atoms
         (2,)
     """
-    _refuse_traced(settings)
+    if any(isinstance(number, jax.core.Tracer) for number in jax.tree.leaves(settings)):
+        raise InputError(
+            "settings: simulate and scattering_kernel cannot be traced by grad, jit or vmap; "
+            "differentiate simulator(settings, n_atoms) instead"
+        )
     if apertures_mrad is None:
         apertures_mrad = [float(settings.convergence_mrad)]
     if angle_edges_mrad is None:
@@ -158,10 +154,7 @@ def scattering_kernel(
         raise InputError(problems)
 
     n_atoms, rings = int(n_atoms), power_of_two_rings(apertures)
-    # The optical axis of a mistilted crystal moves the detectors over its grid.
-    mistilt = float(np.hypot(*settings.mistilt_mrad))
-    outer = angle_edges[-1] + mistilt
-    grid = simulation_grid(settings, outer, n_atoms, apertures[0])
+    grid = simulation_grid(settings, angle_edges[-1], n_atoms, apertures[0])
     plan = Plan.of(
         settings,
         grid,
@@ -180,8 +173,8 @@ def scattering_kernel(
     grids = level_grids(
         settings,
         grid,
-        detectors + mistilt,
-        outer,
+        detectors,
+        angle_edges[-1],
         n_atoms,
         relative_error,
         max_waves,
@@ -240,10 +233,9 @@ def simulate(
         >>> bool((curve.standard_error <= 0.05 * curve.ppiscs).all())
         True
     """
-    _refuse_traced(settings)
     kernel = scattering_kernel(
         settings,
-        angle_edges_mrad=[float(settings.inner_mrad), float(settings.outer_mrad)],
+        angle_edges_mrad=[settings.inner_mrad, settings.outer_mrad],
         n_atoms=n_atoms,
         relative_error=relative_error,
         max_waves=max_waves,
