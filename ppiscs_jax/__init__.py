@@ -20,6 +20,7 @@ from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 if TYPE_CHECKING:
     from ppiscs_jax.counting.count import count
+    from ppiscs_jax.counting.detector import radial_sensitivity
     from ppiscs_jax.counting.images import AdfImage, load_image
     from ppiscs_jax.interop.abtem import settings_from_abtem
     from ppiscs_jax.interop.cross_check import CrossCheck, cross_check
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "counting.count": ("count",),
+    "counting.detector": ("radial_sensitivity",),
     "counting.images": ("AdfImage", "load_image"),
     "io.curves": ("load_curves", "save_curves"),
     "io.kernels": ("load_kernels", "save_kernels"),
@@ -101,6 +103,7 @@ __all__ = [
     "predict",
     "prior_samples",
     "propagate",
+    "radial_sensitivity",
     "save_curves",
     "save_kernels",
     "save_library",

@@ -23,7 +23,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
 
 if TYPE_CHECKING:  # slow to import
-    from ppiscs_jax.counting.images import AdfImage
+    from ppiscs_jax.counting.count import Sensitivity
     from ppiscs_jax.counting.result import Counted
 
 
@@ -73,7 +73,10 @@ def count(
     ] = None,
     detector_scan: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Image of the detector, instead of the two levels."),
+        typer.Option(
+            metavar="FILE",
+            help="Image of the detector, which gives the two levels and its radial sensitivity.",
+        ),
     ] = None,
     dose: Annotated[
         float | None, typer.Option(metavar="E", help="Electrons per Å², for standard errors.")
@@ -120,7 +123,7 @@ def count(
     """
     from ppiscs_jax.counting.columns import read_positions
     from ppiscs_jax.counting.count import count as count_atoms
-    from ppiscs_jax.counting.images import load_image
+    from ppiscs_jax.counting.images import load_image, normalise
 
     problems: list[str] = []
     given = {
@@ -144,7 +147,11 @@ def count(
     if problems:
         raise InputError(problems)
     read = load_image(image, pixel_angstrom=pixel, frame=frame, name=name, normalised=normalised)
-    read = _normalised(read, vacuum_level, detector_level, detector_scan)
+    sensitivity = None
+    if detector_scan is not None:
+        vacuum_level, detector_level, sensitivity = _from_scan(detector_scan, settings)
+    if vacuum_level is not None and detector_level is not None:
+        read = normalise(read, vacuum_level, detector_level)
     typer.echo(
         f"{image}: {read.pixels.shape[1]} × {read.pixels.shape[0]} pixels of "
         f"{read.pixel_angstrom:.5g} Å",
@@ -159,6 +166,7 @@ def count(
             positions_angstrom=None if positions is None else read_positions(positions),
             by=by,  # type: ignore[arg-type]
             dose_per_angstrom2=dose,
+            sensitivity=sensitivity,
             components=components,
             offset=offset,
             plane=plane,
@@ -201,17 +209,24 @@ def _settings(
     return (settings[0] if settings else None), None, problems
 
 
-def _normalised(
-    image: "AdfImage", vacuum: float | None, detector: float | None, scan: Path | None
-) -> "AdfImage":
-    from ppiscs_jax.counting.images import detector_levels, normalise, read_pixels
+def _from_scan(path: Path, settings: Settings | None) -> tuple[float, float, "Sensitivity | None"]:
+    """Levels of vacuum and detector, and the radial sensitivity, from an image of the detector."""
+    from ppiscs_jax.counting.detector import detector_levels, radial_sensitivity
+    from ppiscs_jax.counting.images import read_pixels
 
-    if scan is not None:
-        vacuum, detector = detector_levels(read_pixels(scan))
-        typer.echo(f"{scan}: vacuum {vacuum:.5g}, detector {detector:.5g}", err=True)
-    if vacuum is None or detector is None:
-        return image
-    return normalise(image, vacuum, detector)
+    scan = read_pixels(path)
+    vacuum, detector = detector_levels(scan)
+    typer.echo(f"{path}: vacuum {vacuum:.5g}, detector {detector:.5g}", err=True)
+    if settings is None:
+        return vacuum, detector, None
+    try:
+        found = radial_sensitivity(scan, settings.inner_mrad, settings.outer_mrad)
+    except InputError as error:
+        typer.echo(f"{error}; the detector is taken to be uniform", err=True)
+        return vacuum, detector, None
+    low, high = found[1].min(), found[1].max()
+    typer.echo(f"{path}: radial sensitivity {low:.2f} to {high:.2f} of its mean", err=True)
+    return vacuum, detector, found
 
 
 @contextmanager

@@ -25,10 +25,14 @@ from ppiscs_jax.counting.result import Counted
 from ppiscs_jax.errors import InputError, choice_problem
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
+from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.predict import Surrogate, load_surrogate, predict, surrogate_for
+from ppiscs_jax.surrogate.sensitivity import SensitiveSurrogate
 
 Method = Literal["joint", "hybrid", "statistics", "library"]
 METHODS = ("joint", "hybrid", "statistics", "library")
+
+Sensitivity = tuple[Float[np.ndarray, " edges"], Float[np.ndarray, " bins"]]
 
 STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
 """Standard deviations of what is uncertain, unless others are given."""
@@ -53,6 +57,7 @@ def count(
     by: By = "gaussians",
     dose_per_angstrom2: float | None = None,
     std: dict[str, float] | None = None,
+    sensitivity: Sensitivity | None = None,
     components: int | None = None,
     offset: int = 0,
     plane: bool = False,
@@ -72,6 +77,8 @@ def count(
         dose_per_angstrom2: electrons per Å², for standard errors.
         std: standard deviations of uncertain settings and of "gain" and "offset_angstrom2", by
             name, for the joint method; of the gain for the hybrid one. Default: `STD`.
+        sensitivity: radial sensitivity of the detector, as `radial_sensitivity` gives it: edges
+            from the inner to the outer angle [mrad], and S between them. Default: an ideal annulus.
         components, offset: of the statistics: number of components, and number of atoms by which
             the first exceeds one.
         plane: whether the background is a plane rather than a constant.
@@ -112,9 +119,10 @@ def count(
     if any(problems):
         raise InputError(p for p in problems if p)
     say = progress or (lambda _: None)
-    curve = problem = None
+    curve = problem = surrogate = None
     if settings is not None and method != "statistics":
-        curve = predict(settings, outside="raise")
+        surrogate = _surrogate(method, settings, sensitivity)
+        curve = predict(settings, surrogate=surrogate, outside="raise")
         problem = _problem(settings, std)
     if positions_angstrom is None:
         positions_angstrom = image.positions_angstrom
@@ -133,18 +141,32 @@ def count(
         progress=progress,
     )
     say("counting atoms")
-    counts = _counts(method, sections, curve, problem, std, components, offset, seed, say)
+    counts = _counts(
+        method, sections, surrogate, curve, problem, std, components, offset, seed, say
+    )
     options = {
         "method": method,
         "by": by,
         "dose_per_angstrom2": dose_per_angstrom2,
         "std": std if method in ("joint", "hybrid") else None,
+        "sensitivity": None
+        if curve is None or curve.sensitivity is None
+        else dict(zip(("angles_mrad", "values"), curve.sensitivity.tolist(), strict=True)),
         "components": components,
         "offset": offset,
         "plane": plane,
         "seed": seed,
     }
     return Counted(image, sections, counts, settings, options)
+
+
+def _surrogate(method: str, settings: Settings, sensitivity: Sensitivity | None) -> Surrogate:
+    """The surrogate that cross-sections are compared with."""
+    model = load_surrogate() if method == "joint" else surrogate_for(settings)
+    if sensitivity is None:
+        return model
+    assert isinstance(model, AdditiveModel)
+    return SensitiveSurrogate.of(model, settings, *sensitivity)
 
 
 def _saturation_problem(image: AdfImage) -> str | None:
@@ -190,6 +212,7 @@ def _problem(settings: Settings, std: dict[str, float]) -> Problem:
 def _counts(
     method: str,
     sections: CrossSections,
+    surrogate: Surrogate | None,
     curve: Any,
     problem: Problem | None,
     std: dict[str, float],
@@ -212,10 +235,11 @@ def _counts(
     if method == "hybrid":
         return count_by_hybrid(sections.values, curve.ppiscs, gain_std=std.get("gain", 0.05))
     assert problem is not None
+    assert surrogate is not None
     return count_jointly(
         sections.values,
         sections.standard_error,
-        load_surrogate().curve,
+        surrogate.curve,
         problem,
         error_modes=curve.error_modes,
         seed=seed,

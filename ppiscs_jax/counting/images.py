@@ -166,26 +166,6 @@ def read_pixels(path: str | Path, name: str | None = None) -> Float[np.ndarray, 
     return load_image(path, pixel_angstrom=1.0, name=name).pixels
 
 
-def detector_levels(scan: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:
-    """Intensities of vacuum and detector, from an image of the detector.
-
-    The beam is scanned over the detector: pixels above the middle of the range are on it, whose
-    mean is its intensity; the median of the others is that of vacuum.
-
-    Raises:
-        InputError: less than 1 % of the pixels are on one of the two.
-    """
-    middle = float(np.mean(np.quantile(scan, [0.02, 0.98])))
-    on = scan > middle
-    share = float(on.mean())
-    if not 0.01 <= share <= 0.99:
-        raise InputError(
-            f"detector scan: {share:.2%} of its pixels are bright; detector and vacuum must both "
-            "take 1 % or more"
-        )
-    return float(np.median(scan[~on])), float(scan[on].mean(dtype=float))
-
-
 def _frame(
     path: Path, found: Found, frame: int | None
 ) -> tuple[np.ndarray, Float[np.ndarray, "n 2"] | None]:

@@ -53,7 +53,6 @@ class DenseNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch 9"]) -> Float[Array, "*batch n"]:
         """The network's output for inputs in the units of `Settings.to_vector`."""
-        activate = {"swish": nn.swish, "relu": nn.relu}[self.activation]
 
         def layer(units: int, index: int) -> nn.Dense:
             # He et al. (2015), uniform.
@@ -65,11 +64,15 @@ class DenseNet(nn.Module):
             )
 
         y = (x - jnp.asarray(self.shift, x.dtype)) / jnp.asarray(self.scale, x.dtype)
-        y = activate(layer(self.growth, 0)(y))
+        y = self.activated(layer(self.growth, 0)(y), 0)
         for index in range(1, self.layers - 1):
-            new = activate(layer(self.growth, index)(y))
+            new = self.activated(layer(self.growth, index)(y), index)
             y = jnp.concatenate([y, new], axis=-1) if self.densely else new
         return nn.softplus(layer(self.outputs, self.layers - 1)(y))
+
+    def activated(self, y: Float[Array, "*batch units"], layer: int) -> Array:
+        """What follows the linear part of a layer: its activation."""
+        return {"swish": nn.swish, "relu": nn.relu}[self.activation](y)
 
     def initial(self, seed: int) -> Params:
         """Random weights."""

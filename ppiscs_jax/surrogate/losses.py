@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-Network = Callable[[Float[Array, "examples 9"]], Float[Array, "examples n"]]
+from ppiscs_jax.settings import Column
 
-INNER_MRAD, OUTER_MRAD = 6, 7
-"""Indices of the detector's angles among the inputs."""
+Network = Callable[[Float[Array, "examples 9"]], Float[Array, "examples n"]]
 
 LEAST_ANGSTROM2 = 1e-12
 """Smaller cross-sections are taken for this inside logarithms."""
@@ -56,8 +55,13 @@ def losses(
     few = math.ceil(constrained * len(x))
     split = jax.random.uniform(key, x.shape[:1])[:few]
     whole = x[:few]
-    middle = whole[:, INNER_MRAD] + split * (whole[:, OUTER_MRAD] - whole[:, INNER_MRAD])
-    inner, outer = whole.at[:, OUTER_MRAD].set(middle), whole.at[:, INNER_MRAD].set(middle)
+    middle = whole[:, Column.INNER_MRAD] + split * (
+        whole[:, Column.OUTER_MRAD] - whole[:, Column.INNER_MRAD]
+    )
+    inner, outer = (
+        whole.at[:, Column.OUTER_MRAD].set(middle),
+        whole.at[:, Column.INNER_MRAD].set(middle),
+    )
     predicted, *parts = jnp.split(
         network(jnp.concatenate([x, inner, outer])), [len(x), len(x) + few]
     )

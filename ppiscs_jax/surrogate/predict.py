@@ -21,6 +21,7 @@ from ppiscs_jax.simulation.curve import Curve
 from ppiscs_jax.surrogate.additive import AdditiveModel
 from ppiscs_jax.surrogate.additive_file import load_additive
 from ppiscs_jax.surrogate.ranges import SPECIMEN, TrainedRange
+from ppiscs_jax.surrogate.sensitivity import SensitiveSurrogate
 
 ADDITIVE = "additive"
 WEIGHTS = {ADDITIVE: "additive.npz", "densenet": "densenet.npz"}
@@ -215,6 +216,8 @@ def _curve(model: Surrogate, settings: Settings, outside: Outside) -> Curve:
         atoms = np.arange(1, traced.shape[-1] + 1)
         return Curve(atoms, traced, np.full(len(atoms), np.nan), **described)
     _check_range(model, x[None], outside)
+    if isinstance(model, SensitiveSurrogate):
+        described["sensitivity"] = model.at(x)
     predicted = _with_errors(model, x.astype(np.float32))
     ppiscs, error, modes = (np.asarray(part, dtype=float) for part in predicted)
     known = np.isfinite(ppiscs)

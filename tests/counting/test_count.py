@@ -119,7 +119,10 @@ def test_bad_arguments(tmp_path, capsys, arguments, message):
 
 @pytest.mark.slow
 def test_levels_from_a_detector_scan(tmp_path, capsys):
-    """Half of the scan is on the detector: its levels normalise the image exactly."""
+    """Half of the scan is on the detector: its levels normalise the image exactly.
+
+    There is no hole, so that nothing is known of angles.
+    """
     scan = np.full((64, 64), 10.0)
     scan[:, 32:] = 10.0 + 500.0
     np.save(tmp_path / "scan.npy", scan)
@@ -132,4 +135,6 @@ def test_levels_from_a_detector_scan(tmp_path, capsys):
     assert end.value.code == 0
     captured = capsys.readouterr()
     assert "vacuum 10, detector 510" in captured.err
+    assert "shows no hole" in captured.err
+    assert "the detector is taken to be uniform" in captured.err
     assert f"{ATOMS.sum()} atoms" in captured.out

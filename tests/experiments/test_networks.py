@@ -57,10 +57,7 @@ def network(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
-def test_ablation(run):
-    """Each architecture once; parameters by hand: 9·4 + 4, 4·4 + 4, then 8 or 4 inputs to 61."""
-    config = f"""
+ABLATION = f"""
 data = "{KERNELS}"
 growths = [4]
 layers_of_growths = 3
@@ -68,12 +65,43 @@ connections = ["densely", "fully"]
 activations = ["swish"]
 layers = [3]
 growth_of_layers = 4
+changes = ["no constraint", "batch normalisation", "dropout", "weight decay"]
+seeds_of_repeated = 2
+
+[training]
+seed = 0
+held_out = 0.2
+examples = 640
+batch_size = 16
+steps_per_call = 10
+learning_rate = 1e-3
+warmup_steps = 10
+weights = {{ l1n = 1, l2n = 0, l1log = 0.2, constraint = 0.1 }}
+test_examples = 64
 """
-    result, out = run(ablation, config + TRAINING)
-    sizes = {row["connections"]: row["parameters"] for row in result["rows"]}
+
+
+@pytest.mark.slow
+def test_ablation(run, monkeypatch):
+    """Each network once; parameters by hand: 9·4 + 4, 4·4 + 4, then 8 or 4 inputs to 61."""
+    result, out = run(ablation, ABLATION)
+    rows = result["rows"]
+    sizes = {r["connections"]: r["parameters"] for r in rows if r["change"] == "none"}
     assert sizes == {"densely": 40 + 20 + 9 * 61, "fully": 40 + 20 + 5 * 61}
-    assert all(row["test_l1n"] > 0 for row in result["rows"])
+    assert [(r["connections"], r["seed"]) for r in rows[:4]] == [
+        ("densely", 0),
+        ("fully", 0),
+        ("densely", 1),
+        ("fully", 1),
+    ]
+    errors = {r["change"]: r["test_l1n"] for r in rows if r["connections"] == "densely"}
+    assert len(set(errors.values())) == len(errors) == 5
+    assert all(row["test_l1n"] > 0 for row in rows)
     assert (out / "ablation.png").stat().st_size > 10_000
+    # What is finished is not trained again.
+    monkeypatch.setattr(ablation, "measure", None)
+    again, _ = run(ablation, ABLATION)
+    assert again["rows"] == rows
 
 
 @pytest.mark.slow
