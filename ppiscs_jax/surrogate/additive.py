@@ -158,25 +158,31 @@ class AdditiveModel:
         return self._where_known(x, edges_mrad, curve)
 
     @jax.jit
-    def standard_error(self, x: Inputs) -> Float[Array, " n"]:
+    def standard_error(
+        self, x: Inputs, curve: Float[Array, " n"] | None = None
+    ) -> Float[Array, " n"]:
         """Standard error of `curve` [Å²]: noise of the simulations, and of interpolating them.
 
         That of `error_model.ErrorModel`, more for less thickness, as the batches of the
         simulations have it on average; calibrated on simulations that were not trained on.
-        Errors at different thicknesses are strongly correlated: see `error_modes`.
+        Errors at different thicknesses are strongly correlated: see `error_modes`. Where the curve
+        is known already, it need not be computed again.
         """
         x = jnp.asarray(x)
-        return ERROR.standard_error(x, self.curve(x), self._between_voltages(x[Column.VOLTAGE_KV]))
+        known = self.curve(x) if curve is None else curve
+        return ERROR.standard_error(x, known, self._between_voltages(x[Column.VOLTAGE_KV]))
 
     @jax.jit
-    def error_modes(self, x: Inputs) -> Float[Array, "modes n"]:
+    def error_modes(
+        self, x: Inputs, standard_error: Float[Array, " n"] | None = None
+    ) -> Float[Array, "modes n"]:
         """Modes of the error of `curve` [Å²], smooth along thickness.
 
         The sum of their outer products is the covariance of the errors at all thicknesses, the
         sum of their squares that of `standard_error`. Fits add it to the errors of a measured
         curve.
         """
-        return error_modes(self.standard_error(x))
+        return error_modes(self.standard_error(x) if standard_error is None else standard_error)
 
     @jax.jit
     def covariance(self, x: Inputs) -> Float[Array, "n n"]:

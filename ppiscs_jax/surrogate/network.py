@@ -177,24 +177,29 @@ class NetworkModel:
         return jnp.where(self.trained_range.holds(x) & exists, curve, jnp.nan)
 
     @jax.jit
-    def standard_error(self, x: Float[Array, " 9"]) -> Float[Array, " n"]:
+    def standard_error(
+        self, x: Float[Array, " 9"], curve: Float[Array, " n"] | None = None
+    ) -> Float[Array, " n"]:
         """Standard error of `curve` [Å²]; NaN where it is not known, as of published networks.
 
-        Errors at different thicknesses are strongly correlated: see `error_modes`.
+        Errors at different thicknesses are strongly correlated: see `error_modes`. Where the curve
+        is known already, it need not be computed again.
         """
-        curve = self.curve(x)
+        curve = self.curve(x) if curve is None else curve
         if self.error is None:
             return jnp.full_like(curve, jnp.nan)
         return self.error.standard_error(jnp.asarray(x), curve)
 
-    def error_modes(self, x: Float[Array, " 9"]) -> Float[Array, "modes n"]:
+    def error_modes(
+        self, x: Float[Array, " 9"], standard_error: Float[Array, " n"] | None = None
+    ) -> Float[Array, "modes n"]:
         """Modes of the error of `curve` [Å²], as `AdditiveModel.error_modes`.
 
         No modes where the error is not known.
         """
         if self.error is None:
             return jnp.zeros((0, self.network.outputs))
-        return error_modes(self.standard_error(x))
+        return error_modes(self.standard_error(x) if standard_error is None else standard_error)
 
     @cached_property
     def trained_range(self) -> TrainedRange:

@@ -55,10 +55,10 @@ class Surrogate(Protocol):
     def curve(self, x: Any) -> Float[Array, " n"]:
         """PPISCS [Å²] at 1, 2, … atoms, for the nine numbers of `Settings.to_vector`."""
 
-    def standard_error(self, x: Any) -> Float[Array, " n"]:
-        """Standard error of `curve` [Å²]; NaN where it is not known."""
+    def standard_error(self, x: Any, curve: Any = None) -> Float[Array, " n"]:
+        """Standard error of `curve` [Å²], which may be given; NaN where it is not known."""
 
-    def error_modes(self, x: Any) -> Float[Array, "modes n"]:
+    def error_modes(self, x: Any, standard_error: Any = None) -> Float[Array, "modes n"]:
         """Modes of the error of `curve` [Å²]; no modes if they are not known."""
 
     @property
@@ -235,7 +235,9 @@ def _curve(model: Surrogate, settings: Settings, outside: Outside) -> Curve:
 @partial(jax.jit, compiler_options=COMPILED_QUICKLY)
 def _with_errors(model: Surrogate, x: Float[Array, " 9"]) -> tuple[Array, Array, Array]:
     """Curve, standard error and error modes in one program."""
-    return model.curve(x), model.standard_error(x), model.error_modes(x)
+    curve = model.curve(x)
+    error = model.standard_error(x, curve)
+    return curve, error, model.error_modes(x, error)
 
 
 @jax.jit

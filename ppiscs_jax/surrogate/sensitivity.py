@@ -92,14 +92,18 @@ class SensitiveSurrogate:
         return self.model.sensitivity_curve(x, self.edges_mrad(x), self.sensitivity)
 
     @jax.jit
-    def standard_error(self, x: Inputs) -> Float[Array, " n"]:
+    def standard_error(
+        self, x: Inputs, curve: Float[Array, " n"] | None = None
+    ) -> Float[Array, " n"]:
         """Standard error of `curve` [Å²], relatively that of the ideal annulus."""
-        return self.model.standard_error(x) * self._ratio(x)
+        ideal = self.model.curve(x)
+        relative = self.model.standard_error(x, ideal) / ideal
+        return relative * (self.curve(x) if curve is None else curve)
 
     @jax.jit
-    def error_modes(self, x: Inputs) -> Float[Array, "modes n"]:
-        """Modes of the error of `curve` [Å²], relatively those of the ideal annulus."""
-        return self.model.error_modes(x) * self._ratio(x)
-
-    def _ratio(self, x: Inputs) -> Float[Array, " n"]:
-        return self.curve(x) / self.model.curve(x)
+    def error_modes(
+        self, x: Inputs, standard_error: Float[Array, " n"] | None = None
+    ) -> Float[Array, "modes n"]:
+        """Modes of the error of `curve` [Å²], as `AdditiveModel.error_modes`."""
+        error = self.standard_error(x) if standard_error is None else standard_error
+        return self.model.error_modes(x, error)

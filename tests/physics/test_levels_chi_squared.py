@@ -13,7 +13,7 @@ from ppiscs_jax.simulation.plan import Plan
 
 RINGS = np.array([0.0, 10.0, 20.0, 30.0])
 EDGES = np.array([0.0, 35.0, 60.0, 100.0, 150.0, 160.0, 200.0, 250.0])
-CASES = 24
+CASES = 16
 ELEMENTS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au", "Pb")
 VOLTAGES_KV = (60.0, 80.0, 120.0, 200.0, 300.0)
 
@@ -26,7 +26,7 @@ def difference(case: int) -> tuple[float, float]:
     random = np.random.default_rng([7, case])
     element, zone = ELEMENTS[case % len(ELEMENTS)], ("100", "110", "111")[case % 3]
     voltage = VOLTAGES_KV[case % len(VOLTAGES_KV)]
-    n_atoms = int(random.integers(3, 9))
+    n_atoms = int(random.integers(2, 6))
     aperture = float(random.choice(RINGS[1:]))
     inner, outer = (float(edge) for edge in np.sort(random.choice(EDGES[1:], 2, replace=False)))
     n = int(random.integers(1, n_atoms + 1))
@@ -37,7 +37,7 @@ def difference(case: int) -> tuple[float, float]:
         angle_edges_mrad=EDGES,
         detectors_mrad=[(inner, outer)],
         n_atoms=n_atoms,
-        relative_error=0.01,
+        relative_error=0.02,
         seed=2 * case,
     )
     grid = simulation_grid(settings, EDGES[-1], n_atoms, RINGS[-1])
@@ -48,12 +48,13 @@ def difference(case: int) -> tuple[float, float]:
         curve = kernel.curve(aperture, inner, outer)
         return curve.ppiscs, curve.standard_error
 
-    alone, _ = run_levels(levels_of([plan]), watch, 0.02, 1 << 14)
+    alone, _ = run_levels(levels_of([plan]), watch, 0.03, 1 << 12)
     curves = [kernel.curve(aperture, inner, outer) for kernel in (of_levels, alone)]
     squared = np.array([curve.standard_error[n - 1] ** 2 for curve in curves])
     freedom = np.array([curve.batches - 1 for curve in curves])
     off = (curves[0].ppiscs[n - 1] - curves[1].ppiscs[n - 1]) / np.sqrt(squared.sum())
     jax.clear_caches()
+    print(f"{element} [{zone}] {voltage:g} kV, {inner:g} to {outer:g} mrad: {off:.2f}", flush=True)
     return off, float(squared.sum() ** 2 / np.sum(squared**2 / freedom))  # Welch, Satterthwaite
 
 
@@ -61,7 +62,7 @@ def difference(case: int) -> tuple[float, float]:
 def test_levels_are_unbiased_over_all_kinds_of_settings():
     """χ² of independent differences, each made normal by Student's t.
 
-    At errors of 1 to 2 % what the single grids truncate, 0.1 %, does not count. The limits are
+    At errors of 2 to 4 % what the single grids truncate, 0.1 %, does not count. The limits are
     exceeded by chance in 1 of 500 runs.
     """
     off, freedom = np.array([difference(case) for case in range(CASES)]).T
