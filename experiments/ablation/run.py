@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from pydantic import Field, PositiveInt
 
 from experiments.ablation.networks import Case, Change, Training, drawn, measure
@@ -101,7 +102,7 @@ def draw(config: Config, rows: Sequence[dict[str, Any]]) -> Figure:
             and row["growth"] in config.growths
         ]
         style = "-" if connection == "densely" else "--"
-        label = f"{connection} connected, {activation}"
+        label = f"{connection} connected, {activation.replace('relu', 'ReLU')}"
         draw_line(growths, chosen, "growth", colour=colour, style=style, label=label)
     repeated = [row for row in rows if row["change"] == "none" and row["seed"] > 0]
     x, y = ([row[key] for row in repeated] for key in ("parameters", "test_l1n"))
@@ -116,6 +117,7 @@ def draw(config: Config, rows: Sequence[dict[str, Any]]) -> Figure:
     draw_changes(changes, rows, config)
     growths.set_title(f"(a) growth rates G, {config.layers_of_growths} layers", fontsize=9)
     layers.set_title(f"(b) numbers of layers, G = {config.growth_of_layers}", fontsize=9)
+    layers.sharey(growths)
     changes.set_title("(c) changes of the training", fontsize=9)
     growths.set_ylabel("L1n of cells not trained on")
     figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=4)
@@ -123,7 +125,7 @@ def draw(config: Config, rows: Sequence[dict[str, Any]]) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_logs(axes.yaxis, (1, 2, 3, 5))
         axes.set_xlabel("Parameters")
         tidy(axes)
     return figure
@@ -166,8 +168,16 @@ def draw_changes(axes: Axes, rows: Sequence[dict[str, Any]], config: Config) -> 
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    plain_logs(axes.xaxis, (1, 3))
     axes.set_xlabel("L1n of cells not trained on")
     tidy(axes)
+
+
+def plain_logs(axis: Axis, multiples: Sequence[int]) -> None:
+    """Ticks of a logarithmic axis at multiples of powers of ten, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=multiples))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def run(config: Config, out: Path) -> None:
