@@ -45,11 +45,17 @@ class Case(Model):
     change: Change = "none"
 
     @property
+    def connections(self) -> str:
+        """How layers are connected, in a word."""
+        return "densely" if self.network.densely else "fully"
+
+    @property
     def name(self) -> str:
         """Of a file."""
         network = self.network
-        kind = "densely" if network.densely else "fully"
-        architecture = f"{kind}_{network.activation}_G{network.growth}_n{network.layers}"
+        architecture = (
+            f"{self.connections}_{network.activation}_G{network.growth}_n{network.layers}"
+        )
         return f"{architecture}_{self.change.replace(' ', '_')}_seed{self.seed}"
 
 
@@ -161,7 +167,7 @@ def measure(case: Case, training: Training, examples: Examples, tests: Examples)
     terms = _tested(network, state[0], tests, of_test)
     architecture = case.network
     return {
-        "connections": "densely" if architecture.densely else "fully",
+        "connections": case.connections,
         "activation": architecture.activation,
         "growth": architecture.growth,
         "layers": architecture.layers,
@@ -176,12 +182,10 @@ def measure(case: Case, training: Training, examples: Examples, tests: Examples)
 
 
 def _network(case: Case, outputs: int) -> DenseNet:
-    usual = case.network.network(outputs)
-    if case.change == "batch normalisation":
-        return Hampered(**case.network.model_dump(), outputs=outputs, normalised=True)
-    if case.change == "dropout":
-        return Hampered(**case.network.model_dump(), outputs=outputs, dropout=DROPOUT)
-    return usual
+    added = {"batch normalisation": {"normalised": True}, "dropout": {"dropout": DROPOUT}}
+    if case.change not in added:
+        return case.network.network(outputs)
+    return Hampered(**case.network.model_dump(), **added[case.change], outputs=outputs)
 
 
 def _weights(case: Case, weights: Weights) -> Terms:

@@ -55,13 +55,10 @@ def losses(
     few = math.ceil(constrained * len(x))
     split = jax.random.uniform(key, x.shape[:1])[:few]
     whole = x[:few]
-    middle = whole[:, Column.INNER_MRAD] + split * (
-        whole[:, Column.OUTER_MRAD] - whole[:, Column.INNER_MRAD]
-    )
-    inner, outer = (
-        whole.at[:, Column.OUTER_MRAD].set(middle),
-        whole.at[:, Column.INNER_MRAD].set(middle),
-    )
+    low, high = whole[:, Column.INNER_MRAD], whole[:, Column.OUTER_MRAD]
+    middle = low + split * (high - low)
+    inner = whole.at[:, Column.OUTER_MRAD].set(middle)
+    outer = whole.at[:, Column.INNER_MRAD].set(middle)
     predicted, *parts = jnp.split(
         network(jnp.concatenate([x, inner, outer])), [len(x), len(x) + few]
     )

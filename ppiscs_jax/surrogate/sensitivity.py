@@ -22,8 +22,8 @@ LARGEST_SENSITIVITY = 10.0
 class SensitiveSurrogate:
     """The additive surrogate for a detector with a radial sensitivity S(θ). A pytree.
 
-    Methods are those of `AdditiveModel`, and as pure: jit, vmap and grad apply. If the collection
-    angles among the nine numbers change, S is stretched between them.
+    Methods are those of `predict.Surrogate`, pure and compiled: jit, vmap and grad apply. If the
+    collection angles among the nine numbers change, S is stretched between them.
 
     Attributes:
         model: of ideal annuli.

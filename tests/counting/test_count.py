@@ -115,26 +115,3 @@ def test_bad_arguments(tmp_path, capsys, arguments, message):
         main(["count", str(image), "--out", str(tmp_path / "o"), *pixel, *arguments.split()])
     assert end.value.code == 2
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_levels_from_a_detector_scan(tmp_path, capsys):
-    """Half of the scan is on the detector: its levels normalise the image exactly.
-
-    There is no hole, so that nothing is known of angles.
-    """
-    scan = np.full((64, 64), 10.0)
-    scan[:, 32:] = 10.0 + 500.0
-    np.save(tmp_path / "scan.npy", scan)
-    np.save(tmp_path / "a.npy", 10.0 + 500.0 * IMAGE.pixels)
-    arguments = f"""count {tmp_path / "a.npy"} --pixel {PIXEL} --element Pt --zone 110
-        --voltage 300 --convergence 21 --detector 46 190 --rmsd 0.08 --method library
-        --detector-scan {tmp_path / "scan.npy"} --out {tmp_path / "o"}""".split()
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 0
-    captured = capsys.readouterr()
-    assert "vacuum 10, detector 510" in captured.err
-    assert "shows no hole" in captured.err
-    assert "the detector is taken to be uniform" in captured.err
-    assert f"{ATOMS.sum()} atoms" in captured.out

@@ -108,22 +108,44 @@ def test_counts_with_a_sensitivity(method):
         assert np.mean(without.n_atoms != ATOMS) > 0.2
 
 
+def command(tmp_path, capsys, pixels, scan):
+    """What `ppiscs count` prints for an image and a detector scan; results are in out."""
+    np.save(tmp_path / "image.npy", pixels)
+    np.save(tmp_path / "scan.npy", scan)
+    arguments = f"""count {tmp_path / "image.npy"} --pixel {PIXEL} --element Pt --zone 110
+        --voltage 300 --convergence 21 --detector 46 190 --rmsd 0.08 --method library
+        --detector-scan {tmp_path / "scan.npy"} --out {tmp_path / "out"}""".split()
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    return capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_levels_from_a_detector_scan(tmp_path, capsys):
+    """Half of the scan is on the detector: its levels normalise the image exactly.
+
+    There is no hole, so that nothing is known of angles.
+    """
+    scan = np.full((64, 64), 10.0)
+    scan[:, 32:] = 10.0 + 500.0
+    image = image_by(load_surrogate())
+    captured = command(tmp_path, capsys, 10.0 + 500.0 * image.pixels, scan)
+    assert "vacuum 10, detector 510" in captured.err
+    assert "shows no hole" in captured.err
+    assert "the detector is taken to be uniform" in captured.err
+    assert f"{ATOMS.sum()} atoms" in captured.out
+
+
 def test_the_command_reads_the_sensitivity(tmp_path, capsys):
     edges, values = radial_sensitivity(scan_of(), INNER, OUTER)
     image = image_by(SensitiveSurrogate.of(load_surrogate(), SETTINGS, edges, values))
     vacuum, detector = detector_levels(scan_of())
-    np.save(tmp_path / "image.npy", vacuum + (detector - vacuum) * image.pixels)
-    np.save(tmp_path / "scan.npy", scan_of())
-    arguments = f"""count {tmp_path / "image.npy"} --pixel {PIXEL} --element Pt
-        --zone 110 --voltage 300 --convergence 21 --detector 46 190 --rmsd 0.08 --method library
-        --detector-scan {tmp_path / "scan.npy"} --out {tmp_path / "o"}""".split()
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 0
-    captured = capsys.readouterr()
+    pixels = vacuum + (detector - vacuum) * image.pixels
+    captured = command(tmp_path, capsys, pixels, scan_of())
     assert "radial sensitivity 0." in captured.err
     assert f"{ATOMS.sum()} atoms" in captured.out
-    content = json.loads((tmp_path / "o" / "counts.json").read_text(encoding="utf-8"))
+    content = json.loads((tmp_path / "out" / "counts.json").read_text(encoding="utf-8"))
     kept = content["options"]["sensitivity"]
     assert np.allclose(kept["values"], values, atol=1e-4)  # images are in single precision
     assert len(kept["angles_mrad"]) == len(values)
