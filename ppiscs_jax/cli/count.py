@@ -108,6 +108,14 @@ def count(
     plane: Annotated[
         bool, typer.Option("--plane", help="The background is a plane, not a constant.")
     ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Measure columns as Gaussians of one width. By default, the tails of the probe are "
+            "given back to their columns, and thicker columns are wider.",
+        ),
+    ] = False,
     frame: Annotated[
         int | None, typer.Option(metavar="N", help="Which image of a stack, from 0.")
     ] = None,
@@ -170,6 +178,7 @@ def count(
             components=components,
             offset=offset,
             plane=plane,
+            plain=plain,
             seed=seed,
             progress=say,
             **options,

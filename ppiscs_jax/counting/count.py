@@ -61,6 +61,7 @@ def count(
     components: int | None = None,
     offset: int = 0,
     plane: bool = False,
+    plain: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Counted:
@@ -82,6 +83,9 @@ def count(
         components, offset: of the statistics: number of components, and number of atoms by which
             the first exceeds one.
         plane: whether the background is a plane rather than a constant.
+        plain: whether to measure without the settings. Otherwise the tails of the probe are given
+            back to their columns, and Gaussians become wider with the thickness
+            (`cross_sections`).
         seed: of all random draws.
         progress: called with what is being done.
 
@@ -138,6 +142,7 @@ def count(
         by=by,
         dose_per_angstrom2=dose_per_angstrom2,
         plane=plane,
+        settings=None if plain else settings,
         progress=progress,
     )
     say("counting atoms")
@@ -155,6 +160,7 @@ def count(
         "components": components,
         "offset": offset,
         "plane": plane,
+        "plain": plain or settings is None,
         "seed": seed,
     }
     return Counted(image, sections, counts, settings, options)

@@ -16,7 +16,10 @@ from jaxtyping import Bool, Float
 from ppiscs_jax.counting.columns import at_edge, check_positions, spacing_of
 from ppiscs_jax.counting.gaussians import GaussianFit, fit_gaussians
 from ppiscs_jax.counting.images import AdfImage
+from ppiscs_jax.counting.probe_tails import noise_gain, without_probe_tails
+from ppiscs_jax.counting.widths import fit_widths
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
+from ppiscs_jax.settings import Settings
 
 By = Literal["gaussians", "voronoi"]
 
@@ -46,7 +49,7 @@ class CrossSections:
         edge: whether a column lacks a neighbour.
         by: "gaussians" or "voronoi".
         background: intensity of the background in the middle of the image.
-        width_angstrom: ρ of the Gaussians [Å]; NaN for Voronoi cells.
+        width_angstrom: ρ of the Gaussians [Å], NaN for Voronoi cells.
         normalised: whether intensities are fractions of the incident beam.
     """
 
@@ -68,6 +71,7 @@ def cross_sections(
     dose_per_angstrom2: float | None = None,
     plane: bool = False,
     radius_angstrom: float | None = None,
+    settings: Settings | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> CrossSections:
     """Measure the cross-sections of all columns.
@@ -79,6 +83,9 @@ def cross_sections(
         dose_per_angstrom2: electrons per Å², for standard errors; the image must be normalised.
         plane: whether the background of the Gaussians is a plane rather than a constant.
         radius_angstrom: where Voronoi cells are cut [Å]; default: the distance of neighbours.
+        settings: if given, the tails of the probe, which no Gaussian has and Voronoi cells cut, are
+            given back to their columns (`counting.probe_tails`; voltage and convergence semi-angle
+            are used), and Gaussians of thicker columns are wider (`counting.widths`).
         progress: called with what is being done.
 
     Raises:
@@ -97,11 +104,13 @@ def cross_sections(
     if any(problems):
         raise InputError(p for p in problems if p)
     positions = check_positions(image, positions_angstrom)
+    pixel, pixels = image.pixel_angstrom, image.pixels
+    if settings is not None:
+        pixels = without_probe_tails(pixels, pixel, settings)
     if by == "voronoi":
-        return _voronoi(image, positions, dose_per_angstrom2, radius_angstrom)
-    pixel = image.pixel_angstrom
+        return _voronoi(image, pixels, positions, dose_per_angstrom2, radius_angstrom)
     fit = fit_gaussians(
-        image.pixels,
+        pixels,
         positions / pixel,
         START_WIDTH * spacing_of(positions) / pixel,
         plane=plane,
@@ -110,10 +119,13 @@ def cross_sections(
     )
     if not fit.converged and progress:
         progress("the fit of the Gaussians has not converged")
+    gain = 1.0
+    if settings is not None:
+        fit, gain = fit_widths(pixels, fit), noise_gain(fit.width * pixel, settings)
     return CrossSections(
         positions_angstrom=fit.positions * pixel,
         values=fit.volumes * pixel**2,
-        standard_error=_errors(image, fit, dose_per_angstrom2),
+        standard_error=gain * _errors(image, fit, dose_per_angstrom2),
         edge=at_edge(positions),
         by="gaussians",
         background=float(fit.background[0]),
@@ -124,6 +136,7 @@ def cross_sections(
 
 def _voronoi(
     image: AdfImage,
+    measured: Float[np.ndarray, "rows columns"],
     positions: Float[np.ndarray, "n 2"],
     dose_per_angstrom2: float | None,
     radius_angstrom: float | None,
@@ -136,7 +149,7 @@ def _voronoi(
     distance, nearest = tree.query(
         np.stack([x.ravel(), y.ravel()], axis=1), distance_upper_bound=VACUUM * spacing, workers=-1
     )
-    pixels = image.pixels.ravel().astype(float)
+    pixels = measured.ravel().astype(float)
     vacuum = pixels[np.isinf(distance)]
     if len(vacuum) >= FEWEST_VACUUM:
         background = float(np.mean(vacuum))

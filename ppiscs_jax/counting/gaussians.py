@@ -48,10 +48,11 @@ class GaussianFit:
     Attributes:
         positions: x, y of the centres, shape (n, 2).
         heights: η, shape (n,).
-        width: ρ.
+        width: ρ that all share, from which `widths` of thin and thick columns differ.
         background: coefficients of 1, x', y' with x', y' from −1 to 1 over the image.
         residual_variance: mean square of image − model.
         converged: whether the sum of squares no longer decreased.
+        widths: ρ of each, shape (n,), or None for `width`.
     """
 
     positions: Float[np.ndarray, "n 2"]
@@ -60,11 +61,20 @@ class GaussianFit:
     background: Float[np.ndarray, " terms"]
     residual_variance: float
     converged: bool
+    widths: Float[np.ndarray, " n"] | None = None
 
     @property
     def volumes(self) -> Float[np.ndarray, " n"]:
         """2πηρ², in intensity times pixels."""
-        return 2 * np.pi * self.heights * self.width**2
+        widths = self.width if self.widths is None else self.widths
+        return 2 * np.pi * self.heights * widths**2
+
+    def background_image(self, shape: tuple[int, ...]) -> Float[np.ndarray, "rows columns"]:
+        """The background in every pixel."""
+        if len(self.background) == 1:
+            return np.full(shape, self.background[0])
+        y, x = (np.linspace(-1, 1, n) for n in shape)
+        return self.background[0] + self.background[1] * x + self.background[2] * y[:, None]
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("pixels", "mask", "corners", "near"),

@@ -228,8 +228,10 @@ def run_scan(
     shape = (configurations, len(planes.positions), len(detectors), len(positions))
     fractions = np.zeros(shape)
     edges = jnp.asarray(detectors, jnp.float32)
-    # The last batch is padded: one shape, one compilation.
-    batches = np.array_split(np.arange(len(positions)), -(-len(positions) // at_once))
+    # Positions of a batch are far apart, so that neighbouring ones do not share displacements.
+    # Batches are padded: one shape, one compilation.
+    number_of_batches = -(-len(positions) // at_once)
+    batches = [np.arange(b, len(positions), number_of_batches) for b in range(number_of_batches)]
     total, done = configurations * len(batches), 0
     for configuration in range(configurations):
         key = jax.random.fold_in(jax.random.key(options.seed), configuration)

@@ -1,0 +1,1 @@
+"""How much a column's cross-section depends on the numbers of atoms of its neighbours."""

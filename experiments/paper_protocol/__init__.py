@@ -1,0 +1,1 @@
+"""The paper's probe scan beside converged cross-sections and the published network."""

@@ -1,0 +1,125 @@
+"""Gaussians whose width grows with their volume, as that of thicker columns does.
+
+The more atoms a column has, the wider it is in the image, since the beam spreads on its way. One
+width for all columns takes several percent from thick columns and gives it to thin ones beside them.
+Here ρ_i² = ρ² (1 + c (V_i / V̄ − 1)), with one number c for all columns. For each ρ and c, heights and
+the constant of the background follow by linear least squares; all integrals but those of the image
+have closed forms.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy  # its submodules load when first used
+from jaxtyping import Float
+
+from ppiscs_jax.counting.gaussians import OVERLAP, REACH, GaussianFit
+
+LARGEST_GROWTH = 0.6
+"""Bound of c."""
+
+DIFFERENCE = 1e-3
+"""Step of the differences by which ρ and c are improved."""
+
+TOLERANCE = 1e-7
+"""Relative decrease of the sum of squares in a step below which they are good enough."""
+
+MOST = 60
+"""Evaluations at which the search ends."""
+
+BLOCK = 256
+"""Columns whose pixels are looked up at once."""
+
+
+def fit_widths(pixels: np.ndarray, fit: GaussianFit) -> GaussianFit:
+    """Let widths grow with volumes; positions stay.
+
+    Args:
+        pixels: the image, shape (rows, columns).
+        fit: the fit of one width.
+    """
+    if not np.isfinite(fit.volumes).all():
+        return fit
+    flat = np.asarray(pixels, float) - fit.background_image(pixels.shape)
+    volumes = np.maximum(fit.volumes, 0)
+    part = volumes / max(volumes.mean(), 1e-30) - 1
+
+    def widths(shared: np.ndarray) -> Float[np.ndarray, " n"]:
+        square = np.maximum(1 + shared[1] * part, 0.2)
+        return fit.width * np.exp(shared[0]) * np.sqrt(square)
+
+    square = float(np.sum(flat**2))
+
+    def left(shared: np.ndarray) -> float:
+        """Sum of squares of image − model."""
+        heights, projections = _heights(flat, fit.positions, widths(shared))
+        return square - float(heights @ projections)
+
+    unit = max(left(np.zeros(2)), 1e-12 * square)
+    end = scipy.optimize.minimize(
+        lambda shared: left(shared) / unit,
+        np.zeros(2),
+        method="L-BFGS-B",
+        bounds=[(-0.3, 0.3), (-LARGEST_GROWTH, LARGEST_GROWTH)],
+        options={"eps": DIFFERENCE, "ftol": TOLERANCE, "maxfun": MOST},
+    )
+    best = widths(end.x)
+    heights, _ = _heights(flat, fit.positions, best)
+    background = fit.background.copy()
+    background[0] += heights[-1]
+    return replace(fit, heights=heights[:-1], widths=best, background=background)
+
+
+def _heights(
+    image: np.ndarray, positions: Float[np.ndarray, "n 2"], widths: Float[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heights, and a constant, that fit best, and inner products of the image with the model."""
+    matrix = _products(image.shape, positions, widths)
+    right = np.append(_projections(image, positions, widths), image.sum())
+    scale = 1 / np.sqrt(matrix.diagonal())
+    scaled = scipy.sparse.diags(scale) @ matrix @ scipy.sparse.diags(scale)
+    solution, _ = scipy.sparse.linalg.cg(scaled, scale * right, rtol=1e-8, maxiter=1000)
+    return scale * solution, right
+
+
+def _products(
+    shape: tuple[int, ...], positions: np.ndarray, widths: np.ndarray
+) -> scipy.sparse.csr_matrix:
+    """Inner products over the image of all Gaussians and of a constant, the last row."""
+    pairs = scipy.spatial.cKDTree(positions).query_pairs(
+        OVERLAP * float(widths.max()), output_type="ndarray"
+    )
+    own = np.arange(len(widths))
+    i = np.concatenate([pairs[:, 0], pairs[:, 1], own])
+    j = np.concatenate([pairs[:, 1], pairs[:, 0], own])
+    a, b = (widths[k, None] ** 2 for k in (i, j))
+    ends = np.array(shape[::-1]) - 0.5
+    both = _integral(
+        (b * positions[i] + a * positions[j]) / (a + b), np.sqrt(a * b / (a + b)), ends
+    ) * np.exp(-0.5 * np.sum((positions[i] - positions[j]) ** 2, axis=1) / (a + b)[:, 0])
+    alone = _integral(positions, widths[:, None], ends)[:, None]
+    inner = scipy.sparse.csr_matrix((both, (i, j)), (len(widths), len(widths)))
+    return scipy.sparse.bmat([[inner, alone], [alone.T, [[np.prod(shape)]]]], format="csr")
+
+
+def _integral(centre: np.ndarray, width: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Integrals of Gaussians of height 1 over the pixels, from −½ to `ends` along both axes."""
+    low, high = ((e - centre) / (np.sqrt(2) * width) for e in (-0.5, ends))
+    halves = 0.5 * (scipy.special.erf(high) - scipy.special.erf(low))
+    return np.prod(np.sqrt(2 * np.pi) * width * halves, axis=1)
+
+
+def _projections(image: np.ndarray, positions: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Sums of the image times each Gaussian."""
+    reach = int(np.ceil(REACH * widths.max()))
+    padded = np.pad(image, reach + 1)
+    along = np.arange(-reach, reach + 1)
+    last = np.array(image.shape[::-1])
+    sums = []
+    for begin in range(0, len(widths), BLOCK):
+        place, width = positions[begin : begin + BLOCK], widths[begin : begin + BLOCK, None]
+        pixel = np.clip(np.rint(place), -1, last).astype(int)[..., None] + along
+        x, y = (np.exp(-0.5 * ((pixel[:, k] - place[:, k, None]) / width) ** 2) for k in (0, 1))
+        window = padded[(pixel[:, 1] + reach + 1)[:, :, None], (pixel[:, 0] + reach + 1)[:, None]]
+        sums.append(np.einsum("kyx,ky,kx->k", window, y, x, optimize=True))
+    return np.concatenate(sums)
