@@ -2,8 +2,9 @@
 
 `python -m experiments.counting.particle` writes `result/particle.tif`, the image without noise in
 fractions of the incident beam, and `result/particle_counts.csv`, the columns' positions and numbers
-of atoms; it takes 15 minutes on one core. From the image follows `result/measured.tif`, with a
-source of finite size and a finite dose; where the image is there, only this is made.
+of atoms; it takes 40 minutes on one core. Configurations that are done are kept, so that a run that
+was stopped goes on from there. From the image follows `result/measured.tif`, with a source of finite
+size and a finite dose; where the image is there, only this is made.
 """
 
 import csv
@@ -14,6 +15,7 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES
+from ppiscs_jax.files import replacing
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.image import simulate_image
 from ppiscs_jax.simulation.scan import ScanOptions
@@ -31,7 +33,7 @@ BOX_ANGSTROM = (17.5, 17.5)
 RADII_ANGSTROM = (6.0, 6.3)
 THICKEST = 7
 STEP_ANGSTROM = 0.2333
-SEEDS = (0, 1)
+SEEDS = range(8)
 """Each gives an image with thermal displacements of its own; their mean is saved."""
 
 SOURCE_ANGSTROM = 0.4
@@ -75,7 +77,9 @@ def simulate(folder: Path) -> None:
     """Simulate and save the image and its numbers of atoms."""
     sites, counts = columns()
     print(f"{len(sites)} columns, {counts.sum()} atoms", flush=True)
-    image = np.mean([simulated(seed) for seed in SEEDS], axis=0)
+    parts = folder / "parts"
+    parts.mkdir(exist_ok=True)
+    image = np.mean([simulated(seed, parts / f"particle_{seed}.npy") for seed in SEEDS], axis=0)
     # Images have rows along y; positions count from the centre of the first pixel.
     save(folder / "particle.tif", image.T)
     with open(folder / "particle_counts.csv", "w", newline="", encoding="utf-8") as file:
@@ -85,8 +89,10 @@ def simulate(folder: Path) -> None:
             writer.writerow([*(f"{v:.4f}" for v in site), count])
 
 
-def simulated(seed: int) -> np.ndarray:
-    """The image of one seed, (x, y)."""
+def simulated(seed: int, file: Path) -> np.ndarray:
+    """The image of one seed, (x, y), from its file if there is one."""
+    if file.is_file():
+        return np.load(file)
     image, _ = simulate_image(
         SETTINGS,
         atoms(*columns()),
@@ -97,11 +103,14 @@ def simulated(seed: int) -> np.ndarray:
             scan_step_angstrom=STEP_ANGSTROM,
             configurations=1,
             core_correction=True,
-            positions_at_once=4,
+            positions_at_once=8,
             own_displacements=True,
             seed=seed,
         ),
     )
+    with replacing(file) as temporary:
+        np.save(temporary, image)
+    print(f"configuration {seed + 1} of {len(SEEDS)}", flush=True)
     return image
 
 

@@ -37,7 +37,7 @@ VARIANTS: dict[str, tuple[Measure, bool]] = {
 
 
 def rows_from_step(slabs: Slabs) -> np.ndarray:
-    """Number of the row of each column, counted from the nearest step: 1, 2, …"""
+    """Number of the row of each column, from 1 beside the nearest step."""
     along = slabs.columns[:, 1]
     apart = np.abs(along[:, None] - along)
     apart = np.minimum(apart, 1 - apart)

@@ -112,7 +112,7 @@ def count(
         bool,
         typer.Option(
             "--plain",
-            help="Measure columns as Gaussians of one width. By default, the tails of the probe are "
+            help="Measure columns as Gaussians of one width. By default, the probe's tails are "
             "given back to their columns, and thicker columns are wider.",
         ),
     ] = False,

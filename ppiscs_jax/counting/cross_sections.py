@@ -17,7 +17,7 @@ from ppiscs_jax.counting.columns import at_edge, check_positions, spacing_of
 from ppiscs_jax.counting.gaussians import GaussianFit, fit_gaussians
 from ppiscs_jax.counting.images import AdfImage
 from ppiscs_jax.counting.probe_tails import noise_gain, without_probe_tails
-from ppiscs_jax.counting.widths import fit_widths
+from ppiscs_jax.counting.widths import fit_widths, model_image
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.settings import Settings
 
@@ -104,24 +104,14 @@ def cross_sections(
     if any(problems):
         raise InputError(p for p in problems if p)
     positions = check_positions(image, positions_angstrom)
-    pixel, pixels = image.pixel_angstrom, image.pixels
+    pixel, pixels, fit, gain = image.pixel_angstrom, image.pixels, None, 1.0
     if settings is not None:
-        pixels = without_probe_tails(pixels, pixel, settings)
+        pixels, fit = _corrected(image, positions, plane, settings, progress)
+        if pixels is not image.pixels:
+            gain = noise_gain(fit.width * pixel, settings)
     if by == "voronoi":
         return _voronoi(image, pixels, positions, dose_per_angstrom2, radius_angstrom)
-    fit = fit_gaussians(
-        pixels,
-        positions / pixel,
-        START_WIDTH * spacing_of(positions) / pixel,
-        plane=plane,
-        progress=progress
-        and (lambda step, move: progress(f"fitting Gaussians: step {step}, {move:.2g} pixels")),
-    )
-    if not fit.converged and progress:
-        progress("the fit of the Gaussians has not converged")
-    gain = 1.0
-    if settings is not None:
-        fit, gain = fit_widths(pixels, fit), noise_gain(fit.width * pixel, settings)
+    fit = fit or _fit(pixels, positions / pixel, plane, progress)
     return CrossSections(
         positions_angstrom=fit.positions * pixel,
         values=fit.volumes * pixel**2,
@@ -132,6 +122,50 @@ def cross_sections(
         width_angstrom=fit.width * pixel,
         normalised=image.normalised,
     )
+
+
+def _fit(
+    pixels: Float[np.ndarray, "rows columns"],
+    positions: Float[np.ndarray, "n 2"],
+    plane: bool,
+    progress: Callable[[str], None] | None,
+) -> GaussianFit:
+    """Gaussians of one width; positions are in pixels."""
+    fit = fit_gaussians(
+        pixels,
+        positions,
+        START_WIDTH * spacing_of(positions),
+        plane=plane,
+        progress=progress
+        and (lambda step, move: progress(f"fitting Gaussians: step {step}, {move:.2g} pixels")),
+    )
+    if not fit.converged and progress:
+        progress("the fit of the Gaussians has not converged")
+    return fit
+
+
+def _corrected(
+    image: AdfImage,
+    positions: Float[np.ndarray, "n 2"],
+    plane: bool,
+    settings: Settings,
+    progress: Callable[[str], None] | None,
+) -> tuple[Float[np.ndarray, "rows columns"], GaussianFit]:
+    """The image with or without the tails of the probe, whichever is described better, and its fit.
+
+    Gaussians of both are compared with the image itself, so that noise counts alike.
+    """
+    pixel, pixels = image.pixel_angstrom, image.pixels
+    flat = without_probe_tails(pixels, pixel, settings)
+    with_tails = fit_widths(pixels, _fit(pixels, positions / pixel, plane, progress))
+    without = fit_widths(flat, _fit(flat, positions / pixel, plane, progress))
+    left = flat - model_image(without, flat.shape)
+    left = without_probe_tails(left, pixel, settings, inverse=True)
+    if np.mean(left**2) < np.mean((pixels - model_image(with_tails, pixels.shape)) ** 2):
+        return flat, without
+    if progress:
+        progress("the columns show no tails of a probe")
+    return pixels, with_tails
 
 
 def _voronoi(

@@ -34,16 +34,19 @@ def transfer(part: np.ndarray) -> np.ndarray:
 
 def tail_filter(frequency: np.ndarray, settings: Settings) -> np.ndarray:
     """The filter at spatial frequencies [Å⁻¹]."""
-    alpha = (
-        1e-3 * float(settings.convergence_mrad) / float(wavelength_angstrom(settings.voltage_kv))
-    )
-    x = np.minimum(frequency / (2 * alpha), HIGHEST)
+    wavelength = float(wavelength_angstrom(settings.voltage_kv))
+    highest = 2e-3 * float(settings.convergence_mrad) / wavelength
+    x = np.minimum(frequency / highest, HIGHEST)
     gaussian = np.exp(-2 * (2 * np.pi * WIDTH * x) ** 2)
     return np.where(x < HIGHEST, gaussian / transfer(x), 1.0)
 
 
 def without_probe_tails(
-    pixels: Float[np.ndarray, "rows columns"], pixel_angstrom: float, settings: Settings
+    pixels: Float[np.ndarray, "rows columns"],
+    pixel_angstrom: float,
+    settings: Settings,
+    *,
+    inverse: bool = False,
 ) -> Float[np.ndarray, "rows columns"]:
     """An image whose columns are Gaussians, with unchanged integrals.
 
@@ -51,6 +54,7 @@ def without_probe_tails(
         pixels: the image.
         pixel_angstrom: edge of a pixel [Å].
         settings: of which voltage and convergence semi-angle are used.
+        inverse: give tails to an image that has none.
     """
     pad = min(int(np.ceil(PADDING_ANGSTROM / pixel_angstrom)), *(n - 1 for n in pixels.shape))
     shape = [scipy.fft.next_fast_len(n + 2 * pad, real=True) for n in pixels.shape]
@@ -58,7 +62,8 @@ def without_probe_tails(
     padded = np.pad(pixels, [(pad, a) for a in after], mode="symmetric")
     gy, gx = np.fft.fftfreq(shape[0], pixel_angstrom), np.fft.rfftfreq(shape[1], pixel_angstrom)
     spectrum = scipy.fft.rfft2(padded, workers=-1)
-    spectrum *= tail_filter(np.hypot(gy[:, None], gx), settings)
+    factor = tail_filter(np.hypot(gy[:, None], gx), settings)
+    spectrum *= 1 / factor if inverse else factor
     filtered = scipy.fft.irfft2(spectrum, shape, workers=-1)
     return filtered[pad : pad + pixels.shape[0], pad : pad + pixels.shape[1]]
 

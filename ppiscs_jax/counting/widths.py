@@ -1,12 +1,13 @@
 """Gaussians whose width grows with their volume, as that of thicker columns does.
 
 The more atoms a column has, the wider it is in the image, since the beam spreads on its way. One
-width for all columns takes several percent from thick columns and gives it to thin ones beside them.
-Here ρ_i² = ρ² (1 + c (V_i / V̄ − 1)), with one number c for all columns. For each ρ and c, heights and
-the constant of the background follow by linear least squares; all integrals but those of the image
-have closed forms.
+width for all takes several percent from thick columns and gives it to thin ones beside them. Here
+ρ_i² = ρ² (1 + c (V_i / V̄ − 1)), with one number c for all columns and the mean V̄ of the volumes
+weighted by their squares. For each ρ and c, heights and the constant of the background follow by
+linear least squares; all integrals but those of the image have closed forms.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,8 @@ def fit_widths(pixels: np.ndarray, fit: GaussianFit) -> GaussianFit:
         return fit
     flat = np.asarray(pixels, float) - fit.background_image(pixels.shape)
     volumes = np.maximum(fit.volumes, 0)
-    part = volumes / max(volumes.mean(), 1e-30) - 1
+    # With weights of squares, as large columns have in the sum, the best ρ hardly depends on c.
+    part = volumes * np.sum(volumes**2) / max(float(np.sum(volumes**3)), 1e-300) - 1
 
     def widths(shared: np.ndarray) -> Float[np.ndarray, " n"]:
         square = np.maximum(1 + shared[1] * part, 0.2)
@@ -68,6 +70,17 @@ def fit_widths(pixels: np.ndarray, fit: GaussianFit) -> GaussianFit:
     background = fit.background.copy()
     background[0] += heights[-1]
     return replace(fit, heights=heights[:-1], widths=best, background=background)
+
+
+def model_image(fit: GaussianFit, shape: tuple[int, ...]) -> Float[np.ndarray, "rows columns"]:
+    """All Gaussians on their background."""
+    widths = np.broadcast_to(fit.width if fit.widths is None else fit.widths, len(fit.heights))
+    reach = int(np.ceil(REACH * widths.max()))
+    padded = np.zeros([n + 2 * (reach + 1) for n in shape])
+    for columns, place, y, x in _windows(shape, fit.positions, widths, reach):
+        np.add.at(padded, place, fit.heights[columns, None, None] * y[:, :, None] * x[:, None])
+    inside = tuple(slice(reach + 1, reach + 1 + n) for n in shape)
+    return fit.background_image(shape) + padded[inside]
 
 
 def _heights(
@@ -113,13 +126,27 @@ def _projections(image: np.ndarray, positions: np.ndarray, widths: np.ndarray) -
     """Sums of the image times each Gaussian."""
     reach = int(np.ceil(REACH * widths.max()))
     padded = np.pad(image, reach + 1)
+    return np.concatenate(
+        [
+            np.einsum("kyx,ky,kx->k", padded[place], y, x, optimize=True)
+            for _, place, y, x in _windows(image.shape, positions, widths, reach)
+        ]
+    )
+
+
+def _windows(
+    shape: tuple[int, ...], positions: np.ndarray, widths: np.ndarray, reach: int
+) -> Iterator[tuple[slice, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]]:
+    """Blocks of columns, the places of their pixels, and their Gaussians along y and x.
+
+    Places are those in an image with reach + 1 more pixels on each side.
+    """
     along = np.arange(-reach, reach + 1)
-    last = np.array(image.shape[::-1])
-    sums = []
+    last = np.array(shape[::-1])
     for begin in range(0, len(widths), BLOCK):
-        place, width = positions[begin : begin + BLOCK], widths[begin : begin + BLOCK, None]
+        columns = slice(begin, begin + BLOCK)
+        place, width = positions[columns], widths[columns, None]
         pixel = np.clip(np.rint(place), -1, last).astype(int)[..., None] + along
         x, y = (np.exp(-0.5 * ((pixel[:, k] - place[:, k, None]) / width) ** 2) for k in (0, 1))
-        window = padded[(pixel[:, 1] + reach + 1)[:, :, None], (pixel[:, 0] + reach + 1)[:, None]]
-        sums.append(np.einsum("kyx,ky,kx->k", window, y, x, optimize=True))
-    return np.concatenate(sums)
+        pixel += reach + 1
+        yield columns, (pixel[:, 1, :, None], pixel[:, 0, None]), y, x
