@@ -2,9 +2,9 @@
 
 `python -m experiments.counting.particle` writes `result/particle.tif`, the image without noise in
 fractions of the incident beam, and `result/particle_counts.csv`, the columns' positions and numbers
-of atoms; it takes 40 minutes on one core. Configurations that are done are kept, so that a run that
-was stopped goes on from there. From the image follows `result/measured.tif`, with a source of finite
-size and a finite dose; where the image is there, only this is made.
+of atoms; it takes 40 minutes on one core. Configurations that are done are kept, so that a run
+that was stopped goes on from there. From the image follows `result/measured.tif`, with a source of
+finite size and a finite dose; where the image is there, only this is made.
 """
 
 import csv

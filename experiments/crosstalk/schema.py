@@ -42,6 +42,7 @@ class Config(Model):
     """The whole experiment; see config.toml.
 
     Attributes:
+        seed: of the first configuration; others follow.
         cells: projected cells of the box along both edges; steps are across the second one.
         n_atoms: thicknesses that are measured [atoms per column]; the largest is simulated.
         source_angstrom: standard deviations of the source that blurs the images [Å].
@@ -50,6 +51,7 @@ class Config(Model):
         cases: that are simulated.
     """
 
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
     cells: tuple[PositiveInt, PositiveInt]
     n_atoms: Annotated[list[PositiveInt], Field(min_length=1)]
     source_angstrom: Annotated[list[NonNegativeFloat], Field(min_length=1)]

@@ -91,19 +91,20 @@ class Slabs:
 
     def images(self, structure: Structure, configuration: int, parts: Path) -> np.ndarray:
         """Fractions at the thicknesses of the config, (thicknesses, nx, ny); saved when made."""
+        seed = self.config.seed + configuration
         named = [self.case.model_dump(exclude={"steps", "configurations"}), self.config.cells,
-                 structure.first.tolist(), structure.last.tolist(), configuration]  # fmt: skip
+                 structure.first.tolist(), structure.last.tolist(), seed]  # fmt: skip
         name = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
         file = parts / f"{name}.npz"
         if not file.is_file():
-            images = self._scanned(structure, configuration)
+            images = self._scanned(structure, seed)
             with replacing(file) as temporary:
                 np.savez_compressed(temporary, images=images.astype(np.float32))
             print(f"{self.case.element}: structure simulated", file=sys.stderr, flush=True)
         with np.load(file) as saved:
             return saved["images"][np.array(self.config.n_atoms) - 1].astype(float)
 
-    def _scanned(self, structure: Structure, configuration: int) -> np.ndarray:
+    def _scanned(self, structure: Structure, seed: int) -> np.ndarray:
         """Fractions behind every repeat of the crystal."""
         a = self.settings.element_data.lattice_angstrom
         detectors = [self.case.detector_mrad]
@@ -133,7 +134,7 @@ class Slabs:
                 core_correction=True,
                 positions_at_once=8,
                 own_displacements=True,
-                seed=configuration,
+                seed=seed,
             ),
             None,
         )

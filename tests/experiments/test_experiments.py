@@ -13,7 +13,9 @@ from experiments.approximations import run as approximations
 from experiments.approximations.waves import exact_exponent, scattered
 from experiments.common import ROOT, load_config
 from experiments.convergence import run as convergence
+from experiments.crosstalk import run as crosstalk
 from experiments.levels import run as levels
+from experiments.paper_protocol import run as paper_protocol
 from ppiscs_jax import InputError, Settings
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
 from ppiscs_jax.simulation.grids import simulation_grid
@@ -23,6 +25,8 @@ EXPERIMENTS = {
     "aberrations": aberrations,
     "levels": levels,
     "approximations": approximations,
+    "crosstalk": crosstalk,
+    "paper_protocol": paper_protocol,
 }
 
 
@@ -163,3 +167,37 @@ def test_approximations(tmp_path):
     result = result_of(approximations, quick("approximations", tmp_path), tmp_path / "out")
     assert len(result["rows"]) == 8
     assert all(abs(row["difference_percent"]) < 1 for row in result["rows"])
+
+
+@pytest.mark.slow
+def test_crosstalk(tmp_path):
+    """Aluminium at 60 kV, blurred by 0.4 Å: higher columns lose to lower ones, less without tails.
+
+    What was simulated is used again, and gives the same.
+    """
+    config = quick("crosstalk", tmp_path)
+    rows = result_of(crosstalk, config, tmp_path / "out")["rows"]
+    lost = {r["by"]: -r["difference_percent"] for r in rows
+            if (r["atoms"], r["beyond_the_step"]) == (2, 1)}  # fmt: skip
+    assert 0 < lost["Voronoi, no tails"] < lost["Voronoi"] < 20
+    parts = sorted((tmp_path / "out" / "parts").iterdir())
+    written = [path.stat().st_mtime_ns for path in parts]
+    assert result_of(crosstalk, config, tmp_path / "out")["rows"] == rows
+    assert [path.stat().st_mtime_ns for path in parts] == written
+
+
+@pytest.mark.slow
+def test_paper_protocol(tmp_path):
+    """A small, coarse scan is within some ten percent of the converged value, and resumed."""
+    config = quick("paper_protocol", tmp_path)
+    result = result_of(paper_protocol, config, tmp_path / "out")
+    assert result["timing"]["positions"] == 20
+    table = (tmp_path / "out" / "table.csv").read_text(encoding="utf-8").splitlines()
+    row = dict(zip(table[0].split(","), table[1].split(","), strict=True))
+    assert float(row["scan_angstrom2"]) == pytest.approx(float(row["converged_angstrom2"]), rel=0.6)
+    assert abs(float(row["sine_scale_percent"])) < 0.5
+    parts = list((tmp_path / "out" / "parts").rglob("*.npz"))
+    assert len(parts) == 4
+    parts[0].unlink()
+    assert result_of(paper_protocol, config, tmp_path / "out")["timing"]["positions"] == 20
+    assert (tmp_path / "out" / "table.csv").read_text(encoding="utf-8").splitlines() == table
