@@ -89,7 +89,9 @@ def _heights(
     """Heights, and a constant, that fit best, and inner products of the image with the model."""
     matrix = _products(image.shape, positions, widths)
     right = np.append(_projections(image, positions, widths), image.sum())
-    scale = 1 / np.sqrt(matrix.diagonal())
+    # A faint column may have left the image while it was fitted.
+    diagonal = matrix.diagonal()
+    scale = 1 / np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max()))
     scaled = scipy.sparse.diags(scale) @ matrix @ scipy.sparse.diags(scale)
     solution, _ = scipy.sparse.linalg.cg(scaled, scale * right, rtol=1e-8, maxiter=1000)
     return scale * solution, right

@@ -1,0 +1,1 @@
+"""Counting the atoms of a simulated particle in many noisy images."""
