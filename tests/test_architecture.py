@@ -28,6 +28,7 @@ LAYERS = (
     ("counting", "interop"),
     ("explorer", "doctor"),
     ("cli",),
+    ("__main__",),
 )
 """Modules and folders of the package, lowest layer first."""
 

@@ -186,6 +186,17 @@ def test_temperature_and_aberrations(capsys, tmp_path):
     assert (b.settings.c30_mm, b.settings.c10_angstrom) == (1.2, -50)
 
 
+def test_python_m():
+    """`python -m ppiscs_jax` is the command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ppiscs_jax", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"ppiscs-jax {ppiscs_jax.__version__}\n"
+
+
 def test_version_help_and_nothing(capsys):
     assert run(["--version"], capsys) == (0, f"ppiscs-jax {ppiscs_jax.__version__}\n", "")
     for words in ([], ["--help"], ["simulate", "--help"]):
