@@ -44,7 +44,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
                     for name in ("atoms", "difference_percent", "standard_error_percent")
                 )
                 axes.errorbar(n, difference, error, marker="o", markersize=3, lw=1, label=by)
-            axes.set_visible(axes.has_data())
+            axes.set_visible(bool(some))
             axes.axhline(0, color="0.5", linewidth=0.8)
             axes.set_title(f"{case[0]}, C10 {case[1]:g} Å\nbeside {lower or 'vacuum'}", fontsize=8)
             axes.set_xlabel("atoms per column")
