@@ -73,7 +73,9 @@ def fit_widths(pixels: np.ndarray, fit: GaussianFit) -> GaussianFit:
 
 
 def model_image(fit: GaussianFit, shape: tuple[int, ...]) -> Float[np.ndarray, "rows columns"]:
-    """All Gaussians on their background."""
+    """All Gaussians on their background; NaN where the fit has failed."""
+    if not np.isfinite(fit.volumes).all():
+        return np.full(shape, np.nan)
     widths = np.broadcast_to(fit.width if fit.widths is None else fit.widths, len(fit.heights))
     reach = int(np.ceil(REACH * widths.max()))
     padded = np.zeros([n + 2 * (reach + 1) for n in shape])
