@@ -47,9 +47,15 @@ def rows_from_step(slabs: Slabs) -> np.ndarray:
 
 
 def measured(
-    slabs: Slabs, structure: Structure, measure: Measure, how: dict[str, Any], parts: Path
+    slabs: Slabs, structure: Structure, source: float, variant: str, parts: Path
 ) -> np.ndarray:
     """Cross-sections [Å²], (configurations, thicknesses, columns)."""
+    measure, removed = VARIANTS[variant]
+    how = {
+        "source": source,
+        "pixel": slabs.config.pixel_angstrom,
+        "without_tails": slabs.settings if removed else None,
+    }
     every = []
     for configuration in range(slabs.case.configurations):
         images = slabs.images(structure, configuration, parts)
@@ -64,19 +70,12 @@ def measured(
 
 
 def compared(
-    slabs: Slabs, step: Step, source: float, variant: str, parts: Path
+    slabs: Slabs, slab: np.ndarray, step: Step, source: float, variant: str, parts: Path
 ) -> Iterator[dict[str, Any]]:
     """A row for each thickness, side of the step and distance from it."""
     case, thicknesses = slabs.case, slabs.config.n_atoms
-    measure, removed = VARIANTS[variant]
-    how = {
-        "source": source,
-        "pixel": slabs.config.pixel_angstrom,
-        "without_tails": slabs.settings if removed else None,
-    }
     structure = slabs.stepped(step)
-    stepped = measured(slabs, structure, measure, how, parts)
-    slab = measured(slabs, slabs.slab(), measure, how, parts)
+    stepped = measured(slabs, structure, source, variant, parts)
     expected = predict(slabs.settings).ppiscs
     row = rows_from_step(slabs)
     for i, n in enumerate(thicknesses):
@@ -112,10 +111,14 @@ def compared(
 def simulate(config: Config, case: Case, parts: Path) -> list[dict[str, Any]]:
     """Rows of a case."""
     slabs = Slabs(config, case)
+    plain = {
+        (source, variant): measured(slabs, slabs.slab(), source, variant, parts)
+        for source, variant in product(config.source_angstrom, VARIANTS)
+        if variant.startswith(VORONOI) or source >= config.gaussians_from_angstrom
+    }
     rows = []
-    for step, source, variant in product(case.steps, config.source_angstrom, VARIANTS):
-        if variant.startswith(VORONOI) or source >= config.gaussians_from_angstrom:
-            rows += compared(slabs, step, source, variant, parts)
+    for step, ((source, variant), slab) in product(case.steps, plain.items()):
+        rows += compared(slabs, slab, step, source, variant, parts)
     return rows
 
 

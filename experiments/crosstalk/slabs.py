@@ -77,10 +77,10 @@ class Slabs:
         """Which columns are the lower ones of a step."""
         return self.columns[:, 1] >= 0.5 - 1e-9
 
-    def slab(self, first: int = 0) -> Structure:
-        """A slab without steps, which begins at a repeat."""
+    def slab(self) -> Structure:
+        """A slab without steps."""
         count = len(self.columns)
-        return Structure(np.full(count, first), np.full(count, max(self.config.n_atoms)))
+        return Structure(np.zeros(count, int), np.full(count, max(self.config.n_atoms)))
 
     def stepped(self, step: Step) -> Structure:
         """A slab with a step."""

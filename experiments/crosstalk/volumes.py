@@ -5,13 +5,11 @@ import scipy
 
 from experiments.crosstalk.slabs import Slabs
 from ppiscs_jax.counting.columns import spacing_of
+from ppiscs_jax.counting.cross_sections import START_WIDTH
 from ppiscs_jax.counting.gaussians import fit_gaussians
 from ppiscs_jax.counting.probe_tails import tail_filter
 from ppiscs_jax.counting.widths import fit_widths
 from ppiscs_jax.settings import Settings
-
-START_WIDTH = 0.3
-"""Width from which fits of Gaussians start, in distances of neighbouring columns."""
 
 
 def interpolated(

@@ -47,8 +47,8 @@ def fit_widths(pixels: np.ndarray, fit: GaussianFit) -> GaussianFit:
     part = volumes * np.sum(volumes**2) / max(float(np.sum(volumes**3)), 1e-300) - 1
 
     def widths(shared: np.ndarray) -> Float[np.ndarray, " n"]:
-        square = np.maximum(1 + shared[1] * part, 0.2)
-        return fit.width * np.exp(shared[0]) * np.sqrt(square)
+        growth = np.maximum(1 + shared[1] * part, 0.2)
+        return fit.width * np.exp(shared[0]) * np.sqrt(growth)
 
     square = float(np.sum(flat**2))
 
