@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ppiscs_jax.counting.count import count
     from ppiscs_jax.counting.detector import radial_sensitivity
     from ppiscs_jax.counting.images import AdfImage, load_image
+    from ppiscs_jax.counting.methods import count_cross_sections
     from ppiscs_jax.interop.abtem import settings_from_abtem
     from ppiscs_jax.interop.cross_check import CrossCheck, cross_check
     from ppiscs_jax.inverse.batch import fit_batch
@@ -44,6 +45,7 @@ _MODULES = {
     "counting.count": ("count",),
     "counting.detector": ("radial_sensitivity",),
     "counting.images": ("AdfImage", "load_image"),
+    "counting.methods": ("count_cross_sections",),
     "io.curves": ("load_curves", "save_curves"),
     "io.kernels": ("load_kernels", "save_kernels"),
     "io.library": ("Library", "load_library", "save_library"),
@@ -85,6 +87,7 @@ __all__ = [
     "best_design",
     "bootstrap",
     "count",
+    "count_cross_sections",
     "coverage",
     "cross_check",
     "error_probability",

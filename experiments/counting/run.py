@@ -14,11 +14,10 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import Annulus, main, provenance, save_json, show_rows
-from ppiscs_jax.counting.count import REACH, STD
 from ppiscs_jax.counting.counts import Counts, count_by_hybrid, count_by_library
 from ppiscs_jax.counting.joint import count_jointly
+from ppiscs_jax.counting.methods import STD, uncertain
 from ppiscs_jax.inverse.error_probability import error_probability
-from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.settings import Settings, column
 from ppiscs_jax.settings_config import Illuminated
 from ppiscs_jax.surrogate.predict import load_surrogate, predict
@@ -69,13 +68,7 @@ def of_thickest(config: Config, thickest: int) -> dict[str, Any]:
     nominal = config.settings(config.detector_mrad)
     generator = np.random.default_rng(thickest)
     surrogate, curve = load_surrogate(), predict(nominal, outside="raise")
-    known = surrogate.trained_range.limits_of(nominal.to_vector())
-    free = {}
-    for name, std in STD.items():
-        centre = 1.0 if name == "gain" else float(getattr(nominal, name))
-        low, high = known.get(name, (0.3, 3.0))
-        free[name] = Free(max(low, centre - REACH * std), min(high, centre + REACH * std), std)
-    problem = Problem(nominal, free)
+    problem = uncertain(nominal, STD)
     wrong: dict[str, list[float]] = {"library": [], "hybrid": [], "joint": []}
     expected, transforms = [], []
     for number in range(config.particles):

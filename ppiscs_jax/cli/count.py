@@ -23,7 +23,7 @@ from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
 
 if TYPE_CHECKING:  # slow to import
-    from ppiscs_jax.counting.count import Sensitivity
+    from ppiscs_jax.counting.methods import Sensitivity
     from ppiscs_jax.counting.result import Counted
 
 

@@ -1,7 +1,6 @@
 """From an image to the number of atoms of every column."""
 
 from collections.abc import Callable
-from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -12,30 +11,20 @@ from ppiscs_jax.counting.columns import (
     estimate_spacing,
     find_columns,
 )
-from ppiscs_jax.counting.counts import (
-    Counts,
-    count_by_hybrid,
-    count_by_library,
-    count_by_statistics,
-)
-from ppiscs_jax.counting.cross_sections import By, CrossSections, cross_sections
+from ppiscs_jax.counting.cross_sections import By, cross_sections
 from ppiscs_jax.counting.images import AdfImage
-from ppiscs_jax.counting.joint import count_jointly
+from ppiscs_jax.counting.methods import (
+    METHODS,
+    STD,
+    Method,
+    Sensitivity,
+    counted_by,
+    simulated_for,
+    std_problems,
+)
 from ppiscs_jax.counting.result import Counted
 from ppiscs_jax.errors import InputError, choice_problem
-from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.surrogate.additive import AdditiveModel
-from ppiscs_jax.surrogate.predict import Surrogate, load_surrogate, predict, surrogate_for
-from ppiscs_jax.surrogate.sensitivity import SensitiveSurrogate
-
-Method = Literal["joint", "hybrid", "statistics", "library"]
-METHODS = ("joint", "hybrid", "statistics", "library")
-
-Sensitivity = tuple[Float[np.ndarray, " edges"], Float[np.ndarray, " bins"]]
-
-STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
-"""Standard deviations of what is uncertain, unless others are given."""
 
 SATURATED, FEWEST_SATURATED = 1e-3, 20
 """Part and number of the pixels that may have the largest intensity."""
@@ -43,9 +32,6 @@ SATURATED, FEWEST_SATURATED = 1e-3, 20
 ANOTHER_SPACING = 0.4
 """If the column spacing in the image differs from the crystal's by more than this fraction, the
 spacing in the image is used to find columns."""
-
-REACH = 5.0
-"""Bounds of what is uncertain, in standard deviations."""
 
 
 def count(
@@ -119,15 +105,11 @@ def count(
             )
     problems.append(_saturation_problem(image))
     std = STD if std is None else std
-    problems += [p for name in std if (p := choice_problem("std", name, LIMITS))]
+    problems += std_problems(std)
     if any(problems):
         raise InputError(p for p in problems if p)
     say = progress or (lambda _: None)
-    curve = problem = surrogate = None
-    if settings is not None and method != "statistics":
-        surrogate = _surrogate(method, settings, sensitivity)
-        curve = predict(settings, surrogate=surrogate, outside="raise")
-        problem = _problem(settings, std)
+    simulated = simulated_for(method, settings, std, sensitivity)
     if positions_angstrom is None:
         positions_angstrom = image.positions_angstrom
     if positions_angstrom is None:
@@ -146,17 +128,26 @@ def count(
         progress=progress,
     )
     say("counting atoms")
-    counts = _counts(
-        method, sections, surrogate, curve, problem, std, components, offset, seed, say
+    counts = counted_by(
+        method,
+        sections.values,
+        sections.standard_error,
+        simulated,
+        std,
+        components=components,
+        offset=offset,
+        seed=seed,
+        say=say,
     )
+    used = simulated and simulated.curve.sensitivity
     options = {
         "method": method,
         "by": by,
         "dose_per_angstrom2": dose_per_angstrom2,
         "std": std if method in ("joint", "hybrid") else None,
         "sensitivity": None
-        if curve is None or curve.sensitivity is None
-        else dict(zip(("angles_mrad", "values"), curve.sensitivity.tolist(), strict=True)),
+        if used is None
+        else dict(zip(("angles_mrad", "values"), used.tolist(), strict=True)),
         "components": components,
         "offset": offset,
         "plane": plane,
@@ -164,15 +155,6 @@ def count(
         "seed": seed,
     }
     return Counted(image, sections, counts, settings, options)
-
-
-def _surrogate(method: str, settings: Settings, sensitivity: Sensitivity | None) -> Surrogate:
-    """The surrogate that cross-sections are compared with."""
-    model = load_surrogate() if method == "joint" else surrogate_for(settings)
-    if sensitivity is None:
-        return model
-    assert isinstance(model, AdditiveModel)
-    return SensitiveSurrogate.of(model, settings, *sensitivity)
 
 
 def _saturation_problem(image: AdfImage) -> str | None:
@@ -198,56 +180,3 @@ def _found(image: AdfImage, settings: Settings | None) -> Float[np.ndarray, "n 2
         return find_columns(image, spacing)
     # With a wrong calibration, the spacing of the crystal would not find the columns.
     return find_columns(image, spacing if abs(own / spacing - 1) < ANOTHER_SPACING else own)
-
-
-def _problem(settings: Settings, std: dict[str, float]) -> Problem:
-    """The uncertain settings, within the trained range of the surrogate."""
-    known = load_surrogate().trained_range.limits_of(settings.to_vector())
-    nominal = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
-    free = {}
-    for name, width in std.items():
-        low, high, _ = LIMITS[name]
-        inner, outer = known.get(name, (low, high))
-        value = float(nominal[name])
-        free[name] = Free(
-            max(low, inner, value - REACH * width), min(high, outer, value + REACH * width), width
-        )
-    return Problem(settings, free)
-
-
-def _counts(
-    method: str,
-    sections: CrossSections,
-    surrogate: Surrogate | None,
-    curve: Any,
-    problem: Problem | None,
-    std: dict[str, float],
-    components: int | None,
-    offset: int,
-    seed: int,
-    say: Callable[[str], None],
-) -> Counts:
-    if method == "statistics":
-        return count_by_statistics(
-            sections.values,
-            components=components,
-            offset=offset,
-            progress=lambda g: say(f"fitting mixtures: {g} components"),
-        )
-    if method == "library":
-        return count_by_library(
-            sections.values, sections.standard_error, curve.ppiscs, curve.standard_error
-        )
-    if method == "hybrid":
-        return count_by_hybrid(sections.values, curve.ppiscs, gain_std=std.get("gain", 0.05))
-    assert problem is not None
-    assert surrogate is not None
-    return count_jointly(
-        sections.values,
-        sections.standard_error,
-        surrogate.curve,
-        problem,
-        error_modes=curve.error_modes,
-        seed=seed,
-        progress=lambda part: say(f"searching scales: {part:.0%}"),
-    )

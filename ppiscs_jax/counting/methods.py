@@ -1,0 +1,191 @@
+"""The methods that turn cross-sections into numbers of atoms, behind one function."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ppiscs_jax.counting.counts import (
+    Counts,
+    count_by_hybrid,
+    count_by_library,
+    count_by_statistics,
+)
+from ppiscs_jax.counting.joint import count_jointly
+from ppiscs_jax.errors import InputError, as_numbers, choice_problem
+from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
+from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.curve import Curve
+from ppiscs_jax.surrogate.additive import AdditiveModel
+from ppiscs_jax.surrogate.predict import Surrogate, load_surrogate, predict, surrogate_for
+from ppiscs_jax.surrogate.sensitivity import SensitiveSurrogate
+
+Method = Literal["joint", "hybrid", "statistics", "library"]
+METHODS = ("joint", "hybrid", "statistics", "library")
+
+Sensitivity = tuple[Float[np.ndarray, " edges"], Float[np.ndarray, " bins"]]
+
+STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
+"""Standard deviations of what is uncertain, unless others are given."""
+
+REACH = 5.0
+"""Bounds of what is uncertain, in standard deviations."""
+
+
+class Simulated(NamedTuple):
+    """What cross-sections are compared with.
+
+    Attributes:
+        surrogate: settings to curve.
+        curve: at the nominal settings.
+        problem: what is uncertain.
+    """
+
+    surrogate: Surrogate
+    curve: Curve
+    problem: Problem
+
+
+def count_cross_sections(
+    values_angstrom2: Float[np.ndarray, " N"],
+    settings: Settings | None = None,
+    *,
+    standard_error_angstrom2: Float[np.ndarray, " N"] | None = None,
+    method: Method | None = None,
+    std: dict[str, float] | None = None,
+    sensitivity: Sensitivity | None = None,
+    components: int | None = None,
+    offset: int = 0,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Counts:
+    """Count the atoms of columns whose cross-sections were measured elsewhere.
+
+    Args:
+        values_angstrom2: cross-sections, one a column [Å²]; in any unit for statistics.
+        settings: of specimen and microscope; None for statistics alone.
+        standard_error_angstrom2: of the values [Å²]; where it is unknown, the scatter of the values
+            around the counts takes its place.
+        method: "joint" (default with settings), "hybrid", "library", or "statistics" (default
+            without settings).
+        std, sensitivity, components, offset, seed, progress: as of `count`.
+
+    Raises:
+        InputError: bad input, before any work.
+
+    Example:
+        >>> import ppiscs_jax as pp
+        >>> settings = pp.Settings("Au", "100", 300.0, 20.0, 60.0, 200.0, rmsd_angstrom=0.085)
+        >>> values = 1.02 * pp.predict(settings).ppiscs[[4, 5, 7, 9, 12, 12, 16]]
+        >>> counts = pp.count_cross_sections(values, settings, method="hybrid")
+        >>> counts.counts.tolist()
+        [5, 6, 8, 10, 13, 13, 17]
+    """
+    if method is None:
+        method = "statistics" if settings is None else "joint"
+    std = STD if std is None else std
+    values = as_numbers("values_angstrom2", values_angstrom2, (None,), "Å²")
+    problems = [choice_problem("method", method, METHODS), *std_problems(std)]
+    if not len(values) or not np.isfinite(values).all():
+        problems.append(f"values_angstrom2: {len(values)} values; must be one or more, all finite")
+    error = np.full(len(values), np.nan)
+    if standard_error_angstrom2 is not None:
+        error = as_numbers(
+            "standard_error_angstrom2", standard_error_angstrom2, (len(values),), "Å²"
+        )
+        if np.any(error < 0):
+            problems.append(f"standard_error_angstrom2 = {error.min():g} Å²: must be 0 or more")
+    if any(problems):
+        raise InputError(p for p in problems if p)
+    simulated = simulated_for(method, settings, std, sensitivity)
+    return counted_by(
+        method,
+        values,
+        error,
+        simulated,
+        std,
+        components=components,
+        offset=offset,
+        seed=seed,
+        say=progress or (lambda _: None),
+    )
+
+
+def std_problems(std: dict[str, float]) -> list[str | None]:
+    """Problems of the names of what is uncertain."""
+    return [choice_problem("std", name, LIMITS) for name in std]
+
+
+def simulated_for(
+    method: Method,
+    settings: Settings | None,
+    std: dict[str, float],
+    sensitivity: Sensitivity | None,
+) -> Simulated | None:
+    """What a method compares with, None for statistics.
+
+    Raises:
+        InputError: the method needs settings; settings outside the range of the surrogate.
+    """
+    if method == "statistics":
+        return None
+    if settings is None:
+        raise InputError(f"settings: the method {method} needs settings; statistics does not")
+    surrogate = load_surrogate() if method == "joint" else surrogate_for(settings)
+    if sensitivity is not None:
+        assert isinstance(surrogate, AdditiveModel)
+        surrogate = SensitiveSurrogate.of(surrogate, settings, *sensitivity)
+    curve = predict(settings, surrogate=surrogate, outside="raise")
+    return Simulated(surrogate, curve, uncertain(settings, std))
+
+
+def uncertain(settings: Settings, std: dict[str, float]) -> Problem:
+    """The uncertain settings, within the trained range of the surrogate."""
+    known = load_surrogate().trained_range.limits_of(settings.to_vector())
+    nominal = dict(zip(NUMBERS, [*settings.to_vector(), 1.0, 0.0], strict=True))
+    free = {}
+    for name, width in std.items():
+        low, high, _ = LIMITS[name]
+        inner, outer = known.get(name, (low, high))
+        value = float(nominal[name])
+        free[name] = Free(
+            max(low, inner, value - REACH * width), min(high, outer, value + REACH * width), width
+        )
+    return Problem(settings, free)
+
+
+def counted_by(
+    method: Method,
+    values: Float[np.ndarray, " N"],
+    standard_error: Float[np.ndarray, " N"],
+    simulated: Simulated | None,
+    std: dict[str, float],
+    *,
+    components: int | None,
+    offset: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> Counts:
+    """Count by a method; errors that are NaN are unknown."""
+    if simulated is None:
+        return count_by_statistics(
+            values,
+            components=components,
+            offset=offset,
+            progress=lambda g: say(f"fitting mixtures: {g} components"),
+        )
+    curve = simulated.curve
+    if method == "library":
+        return count_by_library(values, standard_error, curve.ppiscs, curve.standard_error)
+    if method == "hybrid":
+        return count_by_hybrid(values, curve.ppiscs, gain_std=std.get("gain", 0.05))
+    return count_jointly(
+        values,
+        standard_error,
+        simulated.surrogate.curve,
+        simulated.problem,
+        error_modes=curve.error_modes,
+        seed=seed,
+        progress=lambda part: say(f"searching scales: {part:.0%}"),
+    )
