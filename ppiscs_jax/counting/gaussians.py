@@ -36,6 +36,10 @@ steps; sums in single precision are hardly better."""
 
 QUIET = 3
 
+POSITION_STD = 0.5
+"""Standard deviation of a position around its start, in widths ρ to start from: a prior that keeps
+columns from drifting into noise."""
+
 FAINT = 1e-3
 """Columns below this fraction of the largest height are treated as if they had it when positions
 are updated."""
@@ -156,7 +160,19 @@ def loss(parameters: dict[str, Array], tiles: Tiles) -> Float[Array, ""]:
     return 0.5 * jnp.sum(tiles.mask * jnp.square(tiles.pixels - model_tiles(parameters, tiles)))
 
 
-_gradient = jax.jit(jax.value_and_grad(loss))
+def _cost(
+    parameters: dict[str, Array], tiles: Tiles, start: Float[Array, "n 2"], unit: float
+) -> Float[Array, ""]:
+    """The loss, times the prior of the positions.
+
+    With N pixels of unknown variance and a prior of standard deviation s, minus the log posterior
+    is N/2 times the logarithm of this; `unit` is N s².
+    """
+    moved = jnp.sum(jnp.square(parameters["positions"] - start))
+    return loss(parameters, tiles) * jnp.exp(moved / unit)
+
+
+_gradient = jax.jit(jax.value_and_grad(_cost))
 
 
 def _overlap(p: Float[Array, " 4"], q: Float[Array, " 4"]) -> Float[Array, ""]:
@@ -244,20 +260,22 @@ def fit_gaussians(
     }
     tiles, tiled_width = into_tiles(scaled, positions, width), width
     # First heights and background alone, in which the model is linear.
+    start, unit = parameters["positions"], pixels.size * (POSITION_STD * width) ** 2
     for _ in range(LINEAR_STEPS):
-        gradient = _gradient(parameters, tiles)[1]
+        gradient = _gradient(parameters, tiles, start, unit)[1]
         step = _solve(gauss_newton(parameters, pixels.shape), gradient, 0.0, linear=True)
         parameters, _ = _stepped(parameters, step)
     damping, quiet = 1e-2, 0
-    value, gradient = _gradient(parameters, tiles)
+    value, gradient = _gradient(parameters, tiles, start, unit)
     for iteration in range(ITERATIONS):
-        step = _solve(gauss_newton(parameters, pixels.shape), gradient, damping)
+        matrix = gauss_newton(parameters, pixels.shape)
+        step = _solve(matrix, gradient, damping, stiffness=2 * float(value) / unit)
         trial, moved = _stepped(parameters, step)
         if not 0.8 < float(jnp.exp(trial["log_width"])) / tiled_width < 1.15:
             tiled_width = float(jnp.exp(trial["log_width"]))
             tiles = into_tiles(scaled, np.asarray(trial["positions"]), tiled_width)
-            value = loss(parameters, tiles)
-        new_value, new_gradient = _gradient(trial, tiles)
+            value = _cost(parameters, tiles, start, unit)
+        new_value, new_gradient = _gradient(trial, tiles, start, unit)
         if progress:
             progress(iteration + 1, moved)
         decrease = 1 - float(new_value) / max(float(value), 1e-30)
@@ -276,7 +294,7 @@ def fit_gaussians(
         heights=np.asarray(parameters["heights"], float) * scale,
         width=float(np.exp(float(parameters["log_width"]))),
         background=background,
-        residual_variance=2 * float(value) / pixels.size * scale**2,
+        residual_variance=2 * float(loss(parameters, tiles)) / pixels.size * scale**2,
         converged=quiet == QUIET,
     )
 
@@ -286,16 +304,20 @@ def _solve(
     gradient: dict[str, Array],
     damping: float,
     linear: bool = False,
+    stiffness: float = 0.0,
 ) -> Float[np.ndarray, " parameters"]:
     """The damped step, by conjugate gradients on the matrix scaled to a unit diagonal.
 
-    With `linear` only heights and background change.
+    With `linear` only heights and background change. `stiffness` is the prior's curvature.
     """
     by_column = np.column_stack([gradient["positions"], gradient["heights"]])
     n = len(by_column)
     right = -np.concatenate(
         [by_column.ravel(), [float(gradient["log_width"])], np.asarray(gradient["background"])]
     ).astype(float)
+    prior = np.zeros(len(right))
+    prior[: 3 * n].reshape(n, 3)[:, :2] = stiffness
+    matrix = matrix + scipy.sparse.diags(prior)
     diagonal = matrix.diagonal()
     places = diagonal[: 3 * n].reshape(n, 3)[:, :2]  # a view: squares of the heights
     places[...] = np.maximum(places, FAINT**2 * places.max())

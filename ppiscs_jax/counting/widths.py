@@ -4,7 +4,8 @@ The more atoms a column has, the wider it is in the image, since the beam spread
 width for all takes several percent from thick columns and gives it to thin ones beside them. Here
 ρ_i² = ρ² (1 + c (V_i / V̄ − 1)), with one number c for all columns and the mean V̄ of the volumes
 weighted by their squares. For each ρ and c, heights and the constant of the background follow by
-linear least squares; all integrals but those of the image have closed forms.
+linear least squares; all integrals but those of the image have closed forms. A weak prior keeps
+c near 0 where the image has too much noise to show it.
 """
 
 from collections.abc import Iterator
@@ -19,11 +20,11 @@ from ppiscs_jax.counting.gaussians import OVERLAP, REACH, GaussianFit
 LARGEST_GROWTH = 0.6
 """Bound of c."""
 
-DIFFERENCE = 1e-3
-"""Step of the differences by which ρ and c are improved."""
+GROWTH_STD = 0.15
+"""Standard deviation of the prior of c around 0."""
 
-TOLERANCE = 1e-7
-"""Relative decrease of the sum of squares in a step below which they are good enough."""
+FIRST, LAST = 0.05, 3e-4
+"""Radii of the search for ln ρ and c, in which the sum of squares is taken as quadratic."""
 
 MOST = 60
 """Evaluations at which the search ends."""
@@ -57,13 +58,13 @@ def fit_widths(pixels: np.ndarray, fit: GaussianFit) -> GaussianFit:
         heights, projections = _heights(flat, fit.positions, widths(shared))
         return square - float(heights @ projections)
 
-    unit = max(left(np.zeros(2)), 1e-12 * square)
+    variance = max(left(np.zeros(2)), 1e-12 * square) / flat.size
     end = scipy.optimize.minimize(
-        lambda shared: left(shared) / unit,
+        lambda shared: left(shared) / variance + (shared[1] / GROWTH_STD) ** 2,
         np.zeros(2),
-        method="L-BFGS-B",
+        method="COBYQA",
         bounds=[(-0.3, 0.3), (-LARGEST_GROWTH, LARGEST_GROWTH)],
-        options={"eps": DIFFERENCE, "ftol": TOLERANCE, "maxfun": MOST},
+        options={"initial_tr_radius": FIRST, "final_tr_radius": LAST, "maxfev": MOST},
     )
     best = widths(end.x)
     heights, _ = _heights(flat, fit.positions, best)
