@@ -14,16 +14,15 @@ from ppiscs_jax.counting.columns import (
 from ppiscs_jax.counting.cross_sections import By, cross_sections
 from ppiscs_jax.counting.images import AdfImage
 from ppiscs_jax.counting.methods import (
-    METHODS,
     STD,
     Method,
     Sensitivity,
     counted_by,
+    method_problems,
     simulated_for,
-    std_problems,
 )
 from ppiscs_jax.counting.result import Counted
-from ppiscs_jax.errors import InputError, choice_problem
+from ppiscs_jax.errors import InputError
 from ppiscs_jax.settings import Settings
 
 SATURATED, FEWEST_SATURATED = 1e-3, 20
@@ -91,21 +90,16 @@ def count(
         >>> sorted(counted.n_atoms.tolist()) == atoms.ravel().tolist()
         True
     """
-    problems: list[str | None] = []
     if method is None:
         method = "joint" if settings is not None and image.normalised else "statistics"
-    problems.append(choice_problem("method", method, METHODS))
-    if method != "statistics":
-        if settings is None:
-            problems.append(f"settings: the method {method} needs settings; statistics does not")
-        if not image.normalised:
-            problems.append(
-                f"{image.source}: the method {method} needs intensities as fractions of the "
-                "incident beam: give the levels of vacuum and detector, or use statistics"
-            )
-    problems.append(_saturation_problem(image))
     std = STD if std is None else std
-    problems += std_problems(std)
+    problems = method_problems(method, settings, std)
+    if method != "statistics" and not image.normalised:
+        problems.append(
+            f"{image.source}: the method {method} needs intensities as fractions of the "
+            "incident beam: give the levels of vacuum and detector, or use statistics"
+        )
+    problems.append(_saturation_problem(image))
     if any(problems):
         raise InputError(p for p in problems if p)
     say = progress or (lambda _: None)

@@ -107,8 +107,8 @@ def count_by_library(
 
     Args:
         values: cross-sections [Å²].
-        standard_error: of the values [Å²]. NaN is replaced by the rms distance to the nearest
-            simulated value.
+        standard_error: of the values [Å²]. NaN and 0 are replaced by the rms distance to the
+            nearest simulated value.
         curve: simulated cross-sections [Å²] at 1, 2, … atoms.
         curve_error: standard errors of the curve [Å²], which widen probabilities.
 
@@ -122,7 +122,8 @@ def count_by_library(
     distance = values[:, None] - means
     nearest = np.abs(distance).argmin(axis=1)
     rms = np.sqrt(np.mean(np.take_along_axis(distance, nearest[:, None], 1) ** 2))
-    known = np.where(np.isfinite(standard_error), standard_error, max(rms, 1e-12))
+    usable = np.isfinite(standard_error) & (np.asarray(standard_error) > 0)
+    known = np.where(usable, standard_error, max(rms, 1e-12))
     variance = known[:, None] ** 2 + errors**2
     probabilities = _normalised(-0.5 * (distance**2 / variance))
     # The nearest is the choice, whatever the errors of the curve are.

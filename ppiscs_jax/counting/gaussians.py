@@ -37,8 +37,8 @@ steps; sums in single precision are hardly better."""
 QUIET = 3
 
 POSITION_STD = 0.5
-"""Standard deviation of a position around its start, in widths ρ to start from: a prior that keeps
-columns from drifting into noise."""
+"""Standard deviation of the Gaussian prior of a position around its initial value, in units of the
+initial width ρ. It keeps faint columns from drifting into noise."""
 
 FAINT = 1e-3
 """Columns below this fraction of the largest height are treated as if they had it when positions
@@ -161,15 +161,15 @@ def loss(parameters: dict[str, Array], tiles: Tiles) -> Float[Array, ""]:
 
 
 def _cost(
-    parameters: dict[str, Array], tiles: Tiles, start: Float[Array, "n 2"], unit: float
+    parameters: dict[str, Array], tiles: Tiles, start: Float[Array, "n 2"], prior_scale: float
 ) -> Float[Array, ""]:
     """The loss, times the prior of the positions.
 
     With N pixels of unknown variance and a prior of standard deviation s, minus the log posterior
-    is N/2 times the logarithm of this; `unit` is N s².
+    is N/2 times the logarithm of this; `prior_scale` is N s².
     """
     moved = jnp.sum(jnp.square(parameters["positions"] - start))
-    return loss(parameters, tiles) * jnp.exp(moved / unit)
+    return loss(parameters, tiles) * jnp.exp(moved / prior_scale)
 
 
 _gradient = jax.jit(jax.value_and_grad(_cost))
@@ -260,22 +260,22 @@ def fit_gaussians(
     }
     tiles, tiled_width = into_tiles(scaled, positions, width), width
     # First heights and background alone, in which the model is linear.
-    start, unit = parameters["positions"], pixels.size * (POSITION_STD * width) ** 2
+    prior = parameters["positions"], pixels.size * (POSITION_STD * width) ** 2
     for _ in range(LINEAR_STEPS):
-        gradient = _gradient(parameters, tiles, start, unit)[1]
+        gradient = _gradient(parameters, tiles, *prior)[1]
         step = _solve(gauss_newton(parameters, pixels.shape), gradient, 0.0, linear=True)
         parameters, _ = _stepped(parameters, step)
     damping, quiet = 1e-2, 0
-    value, gradient = _gradient(parameters, tiles, start, unit)
+    value, gradient = _gradient(parameters, tiles, *prior)
     for iteration in range(ITERATIONS):
         matrix = gauss_newton(parameters, pixels.shape)
-        step = _solve(matrix, gradient, damping, stiffness=2 * float(value) / unit)
+        step = _solve(matrix, gradient, damping, stiffness=2 * float(value) / prior[1])
         trial, moved = _stepped(parameters, step)
         if not 0.8 < float(jnp.exp(trial["log_width"])) / tiled_width < 1.15:
             tiled_width = float(jnp.exp(trial["log_width"]))
             tiles = into_tiles(scaled, np.asarray(trial["positions"]), tiled_width)
-            value = _cost(parameters, tiles, start, unit)
-        new_value, new_gradient = _gradient(trial, tiles, start, unit)
+            value = _cost(parameters, tiles, *prior)
+        new_value, new_gradient = _gradient(trial, tiles, *prior)
         if progress:
             progress(iteration + 1, moved)
         decrease = 1 - float(new_value) / max(float(value), 1e-30)

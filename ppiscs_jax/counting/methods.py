@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from ppiscs_jax.counting.counts import (
     Counts,
@@ -34,24 +35,24 @@ REACH = 5.0
 
 
 class Simulated(NamedTuple):
-    """What cross-sections are compared with.
+    """The surrogate, nominal curve and priors with which cross-sections are compared.
 
     Attributes:
         surrogate: settings to curve.
         curve: at the nominal settings.
-        problem: what is uncertain.
+        problem: what is uncertain, for the joint method.
     """
 
     surrogate: Surrogate
     curve: Curve
-    problem: Problem
+    problem: Problem | None
 
 
 def count_cross_sections(
-    values_angstrom2: Float[np.ndarray, " N"],
+    values_angstrom2: ArrayLike,
     settings: Settings | None = None,
     *,
-    standard_error_angstrom2: Float[np.ndarray, " N"] | None = None,
+    standard_error_angstrom2: ArrayLike | None = None,
     method: Method | None = None,
     std: dict[str, float] | None = None,
     sensitivity: Sensitivity | None = None,
@@ -63,13 +64,15 @@ def count_cross_sections(
     """Count the atoms of columns whose cross-sections were measured elsewhere.
 
     Args:
-        values_angstrom2: cross-sections, one a column [Å²]; in any unit for statistics.
-        settings: of specimen and microscope; None for statistics alone.
-        standard_error_angstrom2: of the values [Å²]; where it is unknown, the scatter of the values
-            around the counts takes its place.
+        values_angstrom2: cross-sections, one per column, shape (N,) [Å²]; in any unit for
+            statistics.
+        settings: of specimen and microscope; only "statistics" does without.
+        standard_error_angstrom2: of the values, shape (N,) [Å²], NaN where it is unknown. The
+            library method then takes the distances to the nearest simulated values instead, and
+            the joint method its own scatter; hybrid and statistics always estimate errors.
         method: "joint" (default with settings), "hybrid", "library", or "statistics" (default
             without settings).
-        std, sensitivity, components, offset, seed, progress: as of `count`.
+        std, sensitivity, components, offset, seed, progress: as for `count`.
 
     Raises:
         InputError: bad input, before any work.
@@ -86,7 +89,7 @@ def count_cross_sections(
         method = "statistics" if settings is None else "joint"
     std = STD if std is None else std
     values = as_numbers("values_angstrom2", values_angstrom2, (None,), "Å²")
-    problems = [choice_problem("method", method, METHODS), *std_problems(std)]
+    problems = method_problems(method, settings, std)
     if not len(values) or not np.isfinite(values).all():
         problems.append(f"values_angstrom2: {len(values)} values; must be one or more, all finite")
     error = np.full(len(values), np.nan)
@@ -94,8 +97,11 @@ def count_cross_sections(
         error = as_numbers(
             "standard_error_angstrom2", standard_error_angstrom2, (len(values),), "Å²"
         )
-        if np.any(error < 0):
-            problems.append(f"standard_error_angstrom2 = {error.min():g} Å²: must be 0 or more")
+        if np.any(wrong := (error <= 0) | np.isinf(error)):
+            problems.append(
+                f"standard_error_angstrom2 = {error[wrong][0]:g} Å²: must be above 0 and finite, "
+                "or NaN where it is unknown"
+            )
     if any(problems):
         raise InputError(p for p in problems if p)
     simulated = simulated_for(method, settings, std, sensitivity)
@@ -112,9 +118,14 @@ def count_cross_sections(
     )
 
 
-def std_problems(std: dict[str, float]) -> list[str | None]:
-    """Problems of the names of what is uncertain."""
-    return [choice_problem("std", name, LIMITS) for name in std]
+def method_problems(
+    method: Method, settings: Settings | None, std: dict[str, float]
+) -> list[str | None]:
+    """Problems of a method, of settings that it lacks, and of the names of what is uncertain."""
+    problems = [choice_problem("method", method, METHODS)]
+    if settings is None and method != "statistics":
+        problems.append(f"settings: the method {method} needs settings; statistics does not")
+    return problems + [choice_problem("std", name, LIMITS) for name in std]
 
 
 def simulated_for(
@@ -126,18 +137,17 @@ def simulated_for(
     """What a method compares with, None for statistics.
 
     Raises:
-        InputError: the method needs settings; settings outside the range of the surrogate.
+        InputError: settings outside the range of the surrogate.
     """
     if method == "statistics":
         return None
-    if settings is None:
-        raise InputError(f"settings: the method {method} needs settings; statistics does not")
+    assert settings is not None
     surrogate = load_surrogate() if method == "joint" else surrogate_for(settings)
     if sensitivity is not None:
         assert isinstance(surrogate, AdditiveModel)
         surrogate = SensitiveSurrogate.of(surrogate, settings, *sensitivity)
     curve = predict(settings, surrogate=surrogate, outside="raise")
-    return Simulated(surrogate, curve, uncertain(settings, std))
+    return Simulated(surrogate, curve, uncertain(settings, std) if method == "joint" else None)
 
 
 def uncertain(settings: Settings, std: dict[str, float]) -> Problem:
@@ -179,7 +189,8 @@ def counted_by(
     if method == "library":
         return count_by_library(values, standard_error, curve.ppiscs, curve.standard_error)
     if method == "hybrid":
-        return count_by_hybrid(values, curve.ppiscs, gain_std=std.get("gain", 0.05))
+        return count_by_hybrid(values, curve.ppiscs, gain_std=std.get("gain", STD["gain"]))
+    assert simulated.problem is not None
     return count_jointly(
         values,
         standard_error,

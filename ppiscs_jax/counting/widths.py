@@ -24,7 +24,7 @@ GROWTH_STD = 0.15
 """Standard deviation of the prior of c around 0."""
 
 FIRST, LAST = 0.05, 3e-4
-"""Radii of the search for ln ρ and c, in which the sum of squares is taken as quadratic."""
+"""Initial and final radius of the trust region in the search for ln ρ and c."""
 
 MOST = 60
 """Evaluations at which the search ends."""

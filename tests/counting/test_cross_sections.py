@@ -4,8 +4,16 @@ import jax
 import numpy as np
 import pytest
 
+from ppiscs_jax.counting import widths
 from ppiscs_jax.counting.cross_sections import cross_sections
-from ppiscs_jax.counting.gaussians import gauss_newton, into_tiles, loss, model_tiles
+from ppiscs_jax.counting.gaussians import (
+    fit_gaussians,
+    gauss_newton,
+    into_tiles,
+    loss,
+    model_tiles,
+)
+from ppiscs_jax.counting.widths import fit_widths
 from ppiscs_jax.errors import InputError
 from tests.counting.samples import PIXEL, WIDTH, image_of, lattice
 
@@ -124,3 +132,18 @@ def test_bad_input():
     arbitrary = type(image)(image.pixels * 1000, PIXEL)
     with pytest.raises(InputError, match="needs normalised"):
         cross_sections(arbitrary, POSITIONS, dose_per_angstrom2=1e4)
+
+
+def test_growth_of_widths_has_a_prior(monkeypatch):
+    """Noise that looks like growth is believed less than half as much with the prior."""
+    values = 0.008 * np.random.default_rng(0).integers(1, 5, len(POSITIONS))
+    image = image_of(POSITIONS, values, dose=1e3, seed=1, width=0.5)
+    fit = fit_gaussians(image.pixels, POSITIONS / PIXEL, 0.5 / PIXEL)
+
+    def growth():
+        squares = fit_widths(image.pixels, fit).widths ** 2
+        return np.polyfit(fit.volumes / fit.volumes.mean(), squares / squares.mean(), 1)[0]
+
+    believed = growth()
+    monkeypatch.setattr(widths, "GROWTH_STD", 1e3)
+    assert 0 < believed < 0.5 * growth()
