@@ -1,1 +1,1 @@
-"""Counting the atoms of a simulated particle in many noisy images."""
+"""Counting the atoms of simulated particles in many noisy images."""

@@ -1,0 +1,1 @@
+"""ADF images of small particles whose numbers of atoms are known."""
