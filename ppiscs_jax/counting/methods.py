@@ -123,7 +123,7 @@ def method_problems(
 ) -> list[str | None]:
     """Problems of a method, of settings that it lacks, and of the names of what is uncertain."""
     problems = [choice_problem("method", method, METHODS)]
-    if settings is None and method != "statistics":
+    if settings is None and method in METHODS and method != "statistics":
         problems.append(f"settings: the method {method} needs settings; statistics does not")
     return problems + [choice_problem("std", name, LIMITS) for name in std]
 
