@@ -126,9 +126,12 @@ def error_probability_of(error: np.ndarray, means: np.ndarray, atoms: np.ndarray
 
 
 def count_images(config: Config, name: str, dose: float, draws: int) -> dict[str, Any]:
-    """Wrong counts, error probabilities as stated and at least, and PIT values, of all draws.
+    """Which columns of each image are counted wrong, and how probable that was.
 
-    The limit takes the standard errors of the Gaussians and exact settings.
+    `wrong` and `stated`, the reported probability of a wrong count, are of each way to count.
+    `limit` is the probability at exact settings, from the standard errors of the Gaussians, and
+    `limit_thermal` includes the thermal error of the simulated image. `pit` is the randomised
+    probability integral transform of the joint method. Each has a row per image.
     """
     particle = particle_of(name)
     clean = load_image(PARTICLES / f"{name}.tif", normalised=True)
