@@ -16,7 +16,9 @@ from jaxtyping import Bool, Float
 from ppiscs_jax.counting.columns import at_edge, check_positions, spacing_of
 from ppiscs_jax.counting.gaussians import GaussianFit, fit_gaussians
 from ppiscs_jax.counting.images import AdfImage
+from ppiscs_jax.counting.position_prior import PositionPrior
 from ppiscs_jax.counting.probe_tails import noise_gain, without_probe_tails
+from ppiscs_jax.counting.rows import fit_rows
 from ppiscs_jax.counting.widths import fit_widths, model_image
 from ppiscs_jax.errors import InputError, choice_problem, range_problem
 from ppiscs_jax.settings import Settings
@@ -111,7 +113,7 @@ def cross_sections(
             gain = noise_gain(fit.width * pixel, settings)
     if by == "voronoi":
         return _voronoi(image, pixels, positions, dose_per_angstrom2, radius_angstrom)
-    fit = fit or _fit(pixels, positions / pixel, plane, progress)
+    fit = fit or _fit(pixels, positions / pixel, plane, progress)[0]
     return CrossSections(
         positions_angstrom=fit.positions * pixel,
         values=fit.volumes * pixel**2,
@@ -129,19 +131,19 @@ def _fit(
     positions: Float[np.ndarray, "n 2"],
     plane: bool,
     progress: Callable[[str], None] | None,
-) -> GaussianFit:
-    """Gaussians of one width; positions are in pixels."""
-    fit = fit_gaussians(
-        pixels,
-        positions,
-        START_WIDTH * spacing_of(positions),
-        plane=plane,
-        progress=progress
-        and (lambda step, move: progress(f"fitting Gaussians: step {step}, {move:.2g} pixels")),
-    )
+) -> tuple[GaussianFit, PositionPrior | None]:
+    """Gaussians of one width, and the prior of their positions; these are in pixels."""
+    width = START_WIDTH * spacing_of(positions)
+    fit, prior = fit_rows(pixels, positions, width, plane=plane, progress=_steps(progress))
     if not fit.converged and progress:
         progress("the fit of the Gaussians has not converged")
-    return fit
+    return fit, prior
+
+
+def _steps(progress: Callable[[str], None] | None) -> Callable[[int, float], None] | None:
+    return progress and (
+        lambda step, move: progress(f"fitting Gaussians: step {step}, {move:.2g} pixels")
+    )
 
 
 def _corrected(
@@ -153,12 +155,18 @@ def _corrected(
 ) -> tuple[Float[np.ndarray, "rows columns"], GaussianFit]:
     """The image with or without the tails of the probe, whichever is described better, and its fit.
 
-    Gaussians of both are compared with the image itself, so that noise counts alike.
+    Gaussians of both have the same prior and are compared with the image itself, so that noise
+    counts alike.
     """
     pixel, pixels = image.pixel_angstrom, image.pixels
     flat = without_probe_tails(pixels, pixel, settings)
-    with_tails = fit_widths(pixels, _fit(pixels, positions / pixel, plane, progress))
-    without = fit_widths(flat, _fit(flat, positions / pixel, plane, progress))
+    one_width, prior = _fit(pixels, positions / pixel, plane, progress)
+    with_tails = fit_widths(pixels, one_width)
+    width = START_WIDTH * spacing_of(positions) / pixel
+    one_width = fit_gaussians(
+        flat, positions / pixel, width, plane=plane, prior=prior, progress=_steps(progress)
+    )
+    without = fit_widths(flat, one_width)
     left = flat - model_image(without, flat.shape)
     left = without_probe_tails(left, pixel, settings, inverse=True)
     if np.mean(left**2) < np.mean((pixels - model_image(with_tails, pixels.shape)) ** 2):

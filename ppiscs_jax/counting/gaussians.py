@@ -16,6 +16,8 @@ import numpy as np
 import scipy  # its submodules load when first used
 from jaxtyping import Array, Float, Int
 
+from ppiscs_jax.counting.position_prior import PositionPrior
+
 TILE = 128
 """Pixels along the edge of a tile."""
 
@@ -39,6 +41,9 @@ QUIET = 3
 POSITION_STD = 0.5
 """Standard deviation of the Gaussian prior of a position around its initial value, in units of the
 initial width ρ. It keeps faint columns from drifting into noise."""
+
+LARGEST_STEP = 0.5
+"""Change of the logarithm of the width that a step may have; larger ones are taken for astray."""
 
 FAINT = 1e-3
 """Columns below this fraction of the largest height are treated as if they had it when positions
@@ -160,19 +165,26 @@ def loss(parameters: dict[str, Array], tiles: Tiles) -> Float[Array, ""]:
     return 0.5 * jnp.sum(tiles.mask * jnp.square(tiles.pixels - model_tiles(parameters, tiles)))
 
 
-def _cost(
-    parameters: dict[str, Array], tiles: Tiles, start: Float[Array, "n 2"], prior_scale: float
-) -> Float[Array, ""]:
-    """The loss, times the prior of the positions.
+def _log_cost(
+    parameters: dict[str, Array], tiles: Tiles, prior: PositionPrior
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The logarithm of the loss plus that of the prior, and the loss.
 
-    With N pixels of unknown variance and a prior of standard deviation s, minus the log posterior
-    is N/2 times the logarithm of this; `prior_scale` is N s².
+    With N pixels of unknown variance, minus the log posterior is N/2 times the first.
     """
-    moved = jnp.sum(jnp.square(parameters["positions"] - start))
-    return loss(parameters, tiles) * jnp.exp(moved / prior_scale)
+    squares = prior.squares(parameters["positions"])
+    left = loss(parameters, tiles)
+    return jnp.log(left + 1e-30) + squares / (tiles.shape[0] * tiles.shape[1]), left
 
 
-_gradient = jax.jit(jax.value_and_grad(_cost))
+@jax.jit
+def _gradient(
+    parameters: dict[str, Array], tiles: Tiles, prior: PositionPrior
+) -> tuple[Float[Array, ""], Float[Array, ""], dict[str, Array]]:
+    """What `_log_cost` gives, and its gradient times the loss, comparable with `gauss_newton`."""
+    of_all = jax.value_and_grad(_log_cost, has_aux=True)
+    (cost, left), gradient = of_all(parameters, tiles, prior)
+    return cost, left, jax.tree.map(lambda g: left * g, gradient)
 
 
 def _overlap(p: Float[Array, " 4"], q: Float[Array, " 4"]) -> Float[Array, ""]:
@@ -237,6 +249,7 @@ def fit_gaussians(
     width: float,
     *,
     plane: bool = False,
+    prior: PositionPrior | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> GaussianFit:
     """Fit Gaussians to an image, by a damped Gauss–Newton method.
@@ -260,27 +273,37 @@ def fit_gaussians(
     }
     tiles, tiled_width = into_tiles(scaled, positions, width), width
     # First heights and background alone, in which the model is linear.
-    prior = parameters["positions"], pixels.size * (POSITION_STD * width) ** 2
+    prior = prior or PositionPrior(
+        start=parameters["positions"],
+        start_std=jnp.float32(POSITION_STD * width),
+        triples=jnp.zeros((0, 3), int),
+        bend_std=jnp.float32(1.0),
+    )
+    precision = prior.precision()
     for _ in range(LINEAR_STEPS):
-        gradient = _gradient(parameters, tiles, *prior)[1]
-        step = _solve(gauss_newton(parameters, pixels.shape), gradient, 0.0, linear=True)
+        _, _, gradient = _gradient(parameters, tiles, prior)
+        step = _solve(gauss_newton(parameters, pixels.shape), gradient, 0.0)
         parameters, _ = _stepped(parameters, step)
     damping, quiet = 1e-2, 0
-    value, gradient = _gradient(parameters, tiles, *prior)
+    cost, left, gradient = _gradient(parameters, tiles, prior)
     for iteration in range(ITERATIONS):
         matrix = gauss_newton(parameters, pixels.shape)
-        step = _solve(matrix, gradient, damping, stiffness=2 * float(value) / prior[1])
+        stiffness = 2 * float(left) / pixels.size * precision
+        step = _solve(matrix, gradient, damping, stiffness)
         trial, moved = _stepped(parameters, step)
+        if abs(float(trial["log_width"] - parameters["log_width"])) > LARGEST_STEP:
+            damping *= 10
+            continue
         if not 0.8 < float(jnp.exp(trial["log_width"])) / tiled_width < 1.15:
             tiled_width = float(jnp.exp(trial["log_width"]))
             tiles = into_tiles(scaled, np.asarray(trial["positions"]), tiled_width)
-            value = _cost(parameters, tiles, *prior)
-        new_value, new_gradient = _gradient(trial, tiles, *prior)
+            cost, left, gradient = _gradient(parameters, tiles, prior)
+        new_cost, new_left, new_gradient = _gradient(trial, tiles, prior)
         if progress:
             progress(iteration + 1, moved)
-        decrease = 1 - float(new_value) / max(float(value), 1e-30)
+        decrease = float(cost - new_cost)
         if decrease >= -TOLERANCE:
-            parameters, value, gradient = trial, new_value, new_gradient
+            parameters, cost, left, gradient = trial, new_cost, new_left, new_gradient
             damping = max(damping / 10, 1e-9)
             quiet = quiet + 1 if decrease < TOLERANCE else 0
         else:
@@ -303,26 +326,27 @@ def _solve(
     matrix: scipy.sparse.csr_matrix,
     gradient: dict[str, Array],
     damping: float,
-    linear: bool = False,
-    stiffness: float = 0.0,
+    stiffness: scipy.sparse.csr_matrix | None = None,
 ) -> Float[np.ndarray, " parameters"]:
     """The damped step, by conjugate gradients on the matrix scaled to a unit diagonal.
 
-    With `linear` only heights and background change. `stiffness` is the prior's curvature.
+    `stiffness` is the prior's curvature along x, or y; without it only heights and background
+    change.
     """
     by_column = np.column_stack([gradient["positions"], gradient["heights"]])
     n = len(by_column)
     right = -np.concatenate(
         [by_column.ravel(), [float(gradient["log_width"])], np.asarray(gradient["background"])]
     ).astype(float)
-    prior = np.zeros(len(right))
-    prior[: 3 * n].reshape(n, 3)[:, :2] = stiffness
-    matrix = matrix + scipy.sparse.diags(prior)
+    if stiffness is not None:
+        both = scipy.sparse.kron(stiffness, np.diag([1.0, 1.0, 0.0]))
+        rest = scipy.sparse.csr_matrix((len(right) - 3 * n,) * 2)
+        matrix = matrix + scipy.sparse.block_diag([both, rest])
     diagonal = matrix.diagonal()
     places = diagonal[: 3 * n].reshape(n, 3)[:, :2]  # a view: squares of the heights
     places[...] = np.maximum(places, FAINT**2 * places.max())
     unit = 1 / np.sqrt(diagonal)
-    if linear:
+    if stiffness is None:
         unit[: 3 * n].reshape(n, 3)[:, :2] = 0
         unit[3 * n] = 0
     scaled = scipy.sparse.diags(unit) @ matrix @ scipy.sparse.diags(unit)
