@@ -116,6 +116,14 @@ def count(
             "given back to their columns, and thicker columns are wider.",
         ),
     ] = False,
+    mistilt_std: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MRAD",
+            help="Standard deviation of each component of the crystal's mistilt, for the joint "
+            "method; its effect is simulated first.",
+        ),
+    ] = None,
     frame: Annotated[
         int | None, typer.Option(metavar="N", help="Which image of a stack, from 0.")
     ] = None,
@@ -174,6 +182,7 @@ def count(
             positions_angstrom=None if positions is None else read_positions(positions),
             by=by,  # type: ignore[arg-type]
             dose_per_angstrom2=dose,
+            mistilt_std_mrad=mistilt_std,
             sensitivity=sensitivity,
             components=components,
             offset=offset,

@@ -42,6 +42,7 @@ def count(
     by: By = "gaussians",
     dose_per_angstrom2: float | None = None,
     std: dict[str, float] | None = None,
+    mistilt_std_mrad: float | None = None,
     sensitivity: Sensitivity | None = None,
     components: int | None = None,
     offset: int = 0,
@@ -63,6 +64,9 @@ def count(
         dose_per_angstrom2: electrons per Å², for standard errors.
         std: standard deviations of uncertain settings and of "gain" and "offset_angstrom2", by
             name, for the joint method; of the gain for the hybrid one. Default: `STD`.
+        mistilt_std_mrad: standard deviation of each of the two components of the crystal's mistilt
+            [mrad], for the joint method, which then simulates what a mistilt takes from the
+            cross-sections, in about two seconds per atom of the thickest column. Default: none.
         sensitivity: radial sensitivity of the detector, as `radial_sensitivity` gives it: edges
             from the inner to the outer angle [mrad], and S between them. Default: an ideal annulus.
         components, offset: of the statistics: number of components, and number of atoms by which
@@ -93,7 +97,7 @@ def count(
     if method is None:
         method = "joint" if settings is not None and image.normalised else "statistics"
     std = STD if std is None else std
-    problems = method_problems(method, settings, std)
+    problems = method_problems(method, settings, std, mistilt_std_mrad)
     if method != "statistics" and not image.normalised:
         problems.append(
             f"{image.source}: the method {method} needs intensities as fractions of the "
@@ -128,6 +132,7 @@ def count(
         sections.standard_error,
         simulated,
         std,
+        mistilt_std_mrad=mistilt_std_mrad,
         components=components,
         offset=offset,
         seed=seed,
@@ -139,6 +144,7 @@ def count(
         "by": by,
         "dose_per_angstrom2": dose_per_angstrom2,
         "std": std if method in ("joint", "hybrid") else None,
+        "mistilt_std_mrad": mistilt_std_mrad,
         "sensitivity": None
         if used is None
         else dict(zip(("angles_mrad", "values"), used.tolist(), strict=True)),

@@ -2,12 +2,14 @@
 
 Cross-section i is gain × (V_n(θ) + Σ z_k m_kn) + offset for a column of n atoms, with settings θ,
 the surrogate's error modes m, and a variance of its standard error squared plus a scatter in parts
-of itself. The prior of the number of atoms of a column is uniform from 0 to a maximum, and that of
-the maximum is uniform too. Without the maximum, the posterior would favour small gains, which place
-more numbers of atoms near each value. The numbers of atoms and their maximum are summed over
-exactly; the few shared parameters have Gaussian priors. The posterior has a local maximum for each
-false scale. The local maxima are searched from starting points along the direction in which the
-scale varies most, and weighted by Laplace's approximation of their evidence.
+of itself. A mistilt τ, if it is uncertain, multiplies V_n by exp(−l_n τ²); its prior is that of the
+length of a vector of two normally distributed components. The prior of the number of atoms of a
+column is uniform from 0 to a maximum, and that of the maximum is uniform too. Without the maximum,
+the posterior would favour small gains, which place more numbers of atoms near each value. The
+numbers of atoms and their maximum are summed over exactly; the few shared parameters have Gaussian
+priors. The posterior has a local maximum for each false scale. The local maxima are searched from
+starting points along the direction in which the scale varies most, and weighted by Laplace's
+approximation of their evidence.
 """
 
 from collections.abc import Callable
@@ -70,6 +72,8 @@ def count_jointly(
     problem: Problem,
     *,
     error_modes: Float[np.ndarray, "modes n"] | None = None,
+    mistilt_loss: Float[np.ndarray, " n"] | None = None,
+    mistilt_std_mrad: float = 0.0,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Counts:
@@ -82,6 +86,8 @@ def count_jointly(
         problem: which numbers are uncertain, gain and offset among them, and their priors; those
             with bounds alone get the variance of a uniform distribution between them.
         error_modes: of the forward model's curve [Å²], as `AdditiveModel.error_modes` has them.
+        mistilt_loss: l_n [mrad⁻²], as `counting.mistilt` gives it; default: no mistilt.
+        mistilt_std_mrad: standard deviation of each component of the mistilt [mrad].
         seed: of the draws over which probabilities are averaged.
         progress: called with the finished fraction.
 
@@ -101,6 +107,7 @@ def count_jointly(
     kept = len(n_atoms) - 1
     with jax.enable_x64(True):
         modes = np.zeros((0, kept)) if error_modes is None else np.asarray(error_modes)[:, :kept]
+        loss = np.zeros(0) if mistilt_loss is None else np.asarray(mistilt_loss)[:kept]
         low, high = problem.bounds
         data = {
             "values": values,
@@ -110,6 +117,8 @@ def count_jointly(
             "low": low,
             "high": high,
             "modes": modes,
+            "loss": loss * mistilt_std_mrad**2,
+            "mistilt_std": mistilt_std_mrad,
         }
         data = {name: jnp.asarray(value, float) for name, value in data.items()}
         data["free"] = jnp.asarray([NUMBERS.index(name) for name in problem.names], int)
@@ -136,8 +145,20 @@ def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Arr
     own = jnp.clip(nominal + data["width"] * u[:free], data["low"], data["high"])
     numbers = data["numbers"].at[data["free"]].set(own)
     curve = model(numbers[:9])[:kept] + u[free : free + modes] @ data["modes"]
+    if len(data["loss"]):
+        curve *= jnp.exp(-data["loss"] * _squared_length(u[-2]))
     means = numbers[GAIN] * jnp.append(0.0, curve) + numbers[OFFSET]
     return means, SCATTER * SCATTER_FACTOR ** u[-1]
+
+
+def _squared_length(u: Array) -> Array:
+    """χ² of two degrees of freedom at the same quantile as u of a standard normal distribution."""
+    return -2 * jax.scipy.stats.norm.logcdf(-u)
+
+
+def _size(data: dict[str, Array]) -> int:
+    """Number of parameters: settings, error modes, the mistilt if it is uncertain, the scatter."""
+    return len(data["free"]) + len(data["modes"]) + (len(data["loss"]) > 0) + 1
 
 
 def _logs(data: dict[str, Array], means: Array, scatter: Array) -> tuple[Array, Array, Array]:
@@ -237,7 +258,7 @@ def _maxima(
     if count > MOST_SEARCHED:
         chosen = np.linspace(0, count - 1, MOST_SEARCHED).astype(int)
         some = data | {name: data[name][chosen] for name in ("values", "variance")}
-    starts = _starts(model, some, len(data["free"]) + len(data["modes"]) + 1, thickest)
+    starts = _starts(model, some, _size(data), thickest)
     found: list[tuple[float, np.ndarray]] = []
     for number, start in enumerate(starts, 1):
         _add_maximum(model, some, start, found)
@@ -312,6 +333,8 @@ def _weighed(
         }
         scatter = SCATTER * SCATTER_FACTOR ** float(u[-1])
         estimates["scatter"] = scatter, scatter * float(np.log(SCATTER_FACTOR) * std[-1])
+        if len(data["loss"]):
+            estimates["mistilt_mrad"] = _mistilt(float(data["mistilt_std"]), u[-2], std[-2])
         gain = estimates.get("gain", (problem.gain, 0.0))[0]
         total = int(n_atoms[here.argmax(axis=1)].sum())
         solutions.append(
@@ -328,3 +351,9 @@ def _weighed(
         )
         probabilities.append(here)
     return Counts("joint", n_atoms, combined(probabilities, weights), tuple(solutions))
+
+
+def _mistilt(std_mrad: float, u: float, std: float) -> tuple[float, float]:
+    """Length of the mistilt [mrad] and its standard deviation."""
+    length, slope = jax.value_and_grad(lambda v: std_mrad * jnp.sqrt(_squared_length(v)))(float(u))
+    return float(length), float(slope) * std

@@ -14,7 +14,8 @@ from ppiscs_jax.counting.counts import (
     count_by_statistics,
 )
 from ppiscs_jax.counting.joint import count_jointly
-from ppiscs_jax.errors import InputError, as_numbers, choice_problem
+from ppiscs_jax.counting.mistilt import mistilt_loss
+from ppiscs_jax.errors import InputError, as_numbers, choice_problem, range_problem
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.curve import Curve
@@ -29,6 +30,9 @@ Sensitivity = tuple[Float[np.ndarray, " edges"], Float[np.ndarray, " bins"]]
 
 STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
 """Standard deviations of what is uncertain, unless others are given."""
+
+MISTILT_STD_MRAD = (0.1, 10.0)
+"""Range of the standard deviation of a mistilt's components [mrad]."""
 
 REACH = 5.0
 """Bounds of what is uncertain, in standard deviations."""
@@ -55,6 +59,7 @@ def count_cross_sections(
     standard_error_angstrom2: ArrayLike | None = None,
     method: Method | None = None,
     std: dict[str, float] | None = None,
+    mistilt_std_mrad: float | None = None,
     sensitivity: Sensitivity | None = None,
     components: int | None = None,
     offset: int = 0,
@@ -72,7 +77,7 @@ def count_cross_sections(
             the joint method its own scatter; hybrid and statistics always estimate errors.
         method: "joint" (default with settings), "hybrid", "library", or "statistics" (default
             without settings).
-        std, sensitivity, components, offset, seed, progress: as for `count`.
+        std, mistilt_std_mrad, sensitivity, components, offset, seed, progress: as for `count`.
 
     Raises:
         InputError: bad input, before any work.
@@ -89,7 +94,7 @@ def count_cross_sections(
         method = "statistics" if settings is None else "joint"
     std = STD if std is None else std
     values = as_numbers("values_angstrom2", values_angstrom2, (None,), "Å²")
-    problems = method_problems(method, settings, std)
+    problems = method_problems(method, settings, std, mistilt_std_mrad)
     if not len(values) or not np.isfinite(values).all():
         problems.append(f"values_angstrom2: {len(values)} values; must be one or more, all finite")
     error = np.full(len(values), np.nan)
@@ -111,6 +116,7 @@ def count_cross_sections(
         error,
         simulated,
         std,
+        mistilt_std_mrad=mistilt_std_mrad,
         components=components,
         offset=offset,
         seed=seed,
@@ -119,12 +125,21 @@ def count_cross_sections(
 
 
 def method_problems(
-    method: Method, settings: Settings | None, std: dict[str, float]
+    method: Method,
+    settings: Settings | None,
+    std: dict[str, float],
+    mistilt_std_mrad: float | None,
 ) -> list[str | None]:
-    """Problems of a method, of settings that it lacks, and of the names of what is uncertain."""
+    """Problems of a method, of settings that it lacks, and of what is uncertain."""
     problems = [choice_problem("method", method, METHODS)]
     if settings is None and method in METHODS and method != "statistics":
         problems.append(f"settings: the method {method} needs settings; statistics does not")
+    if mistilt_std_mrad is not None:
+        problems.append(
+            range_problem("mistilt_std_mrad", mistilt_std_mrad, *MISTILT_STD_MRAD, "mrad")
+        )
+        if method in METHODS and method != "joint":
+            problems.append(f"mistilt_std_mrad: the method {method} has no mistilt; joint does")
     return problems + [choice_problem("std", name, LIMITS) for name in std]
 
 
@@ -172,6 +187,7 @@ def counted_by(
     simulated: Simulated | None,
     std: dict[str, float],
     *,
+    mistilt_std_mrad: float | None,
     components: int | None,
     offset: int,
     seed: int,
@@ -190,13 +206,22 @@ def counted_by(
         return count_by_library(values, standard_error, curve.ppiscs, curve.standard_error)
     if method == "hybrid":
         return count_by_hybrid(values, curve.ppiscs, gain_std=std.get("gain", STD["gain"]))
-    assert simulated.problem is not None
+    problem = simulated.problem
+    assert problem is not None
+    loss = None
+    if mistilt_std_mrad is not None:
+        say("simulating mistilted crystals")
+        known = curve.ppiscs[np.isfinite(curve.ppiscs)]
+        n_atoms = 1 + int(np.argmin(np.abs(known - 1.1 * values.max())))
+        loss = mistilt_loss(curve.settings, n_atoms, len(known))
     return count_jointly(
         values,
         standard_error,
         simulated.surrogate.curve,
-        simulated.problem,
+        problem,
         error_modes=curve.error_modes,
+        mistilt_loss=loss,
+        mistilt_std_mrad=mistilt_std_mrad or 0.0,
         seed=seed,
         progress=lambda part: say(f"searching scales: {part:.0%}"),
     )
