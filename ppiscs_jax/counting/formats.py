@@ -169,7 +169,10 @@ def read_hdf5(path: Path, name: str | None = None) -> Found:
 
 
 def read_microscope(path: Path, name: str | None = None) -> Found:
-    """An image of a microscope's file, by rosettasciio."""
+    """An image of a microscope's file, by rosettasciio.
+
+    Other data in it, which may be larger than the memory, are not read.
+    """
     try:
         plugin = import_module(f"rsciio.{PLUGINS[path.suffix.lower()]}")
     except ImportError as error:
@@ -177,7 +180,7 @@ def read_microscope(path: Path, name: str | None = None) -> Found:
             f"{path}: needs rosettasciio; install it with pip install 'ppiscs-jax[io]'"
         ) from error
     try:
-        signals = plugin.file_reader(str(path))
+        signals = plugin.file_reader(str(path), lazy=True)
     except Exception as error:  # whatever its many readers raise at damage
         raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     images = [s for s in signals if np.ndim(s["data"]) in (2, 3) and s["data"].dtype.kind in "iuf"]
@@ -190,14 +193,19 @@ def read_microscope(path: Path, name: str | None = None) -> Found:
         raise InputError(f"{path}: holds no image {wanted}")
     if len(images) > 1:
         raise InputError(f"{path}: holds {len(images)} images; choose one with name: {titles}")
+    try:
+        _check_size(images[0]["data"].size)
+        pixels = np.asarray(images[0]["data"])
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     axes = images[0]["axes"][-2:]
     units = [str(axis.get("units", "")) for axis in axes]
     if any(unit in ("", "None", "<undefined>", "px") for unit in units):
-        return Found(np.asarray(images[0]["data"]))
+        return Found(pixels)
     edges = [
         in_angstrom(float(a["scale"]), unit, path) for a, unit in zip(axes, units, strict=True)
     ]
-    return Found(np.asarray(images[0]["data"]), square(edges[1], edges[0], path))
+    return Found(pixels, square(edges[1], edges[0], path))
 
 
 def read_matlab(path: Path, name: str | None = None) -> Found:

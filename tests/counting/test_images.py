@@ -185,3 +185,52 @@ def test_a_header_that_declares_too_much(tmp_path):
         file.write(bytes(800))
     with pytest.raises(InputError, match=r"large\.npy: not a \.npy file"):
         load_image(path, pixel_angstrom=0.1)
+
+
+def test_hyperspy_file(tmp_path):
+    """Data of other dimensions are named, not read: these would fill 64 GB."""
+    hspy = pytest.importorskip("rsciio.hspy")
+    h5py = pytest.importorskip("h5py")
+
+    def write(path, shape):
+        axes = [
+            {
+                "size": size,
+                "scale": 0.02,
+                "offset": 0.0,
+                "units": "nm",
+                "navigate": i < len(shape) - 2,
+            }
+            for i, size in enumerate(shape)
+        ]
+        signal = {
+            "data": np.zeros(shape),
+            "axes": axes,
+            "tmp_parameters": {},
+            "attributes": {"_lazy": False},
+        }
+        names = ("metadata", "original_metadata", "learning_results", "models", "package_info")
+        signal |= {name: {} for name in names}
+        signal["metadata"] = {"General": {"title": "survey"}, "Signal": {"signal_type": ""}}
+        hspy.file_writer(str(path), signal)
+        return path
+
+    def declare(path, shape):
+        with h5py.File(path, "a") as file:
+            group = file["Experiments/survey"]
+            del group["data"]
+            group.create_dataset("data", shape, float, chunks=(*[1] * (len(shape) - 2), 128, 128))
+        return path
+
+    with h5py.File(write(tmp_path / "a.hspy", PIXELS.shape), "a") as file:
+        file["Experiments/survey/data"][...] = PIXELS
+    image = load_image(tmp_path / "a.hspy")
+    assert image.pixel_angstrom == pytest.approx(0.2)
+    np.testing.assert_allclose(image.pixels, PIXELS)
+
+    path = declare(write(tmp_path / "b.hspy", (2, 2, 2, 2)), (512, 512, 128, 256))
+    with pytest.raises(InputError, match=r"no image but data of shape \(512, 512, 128, 256\)"):
+        load_image(path)
+    path = declare(write(tmp_path / "c.hspy", (2, 2, 2)), (1000, 2048, 2048))
+    with pytest.raises(InputError, match="4194304000 values; at most"):
+        load_image(path)
