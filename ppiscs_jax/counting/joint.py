@@ -3,13 +3,14 @@
 Cross-section i is gain × (V_n(θ) + Σ z_k m_kn) + offset for a column of n atoms, with settings θ,
 the surrogate's error modes m, and a variance of its standard error squared plus a scatter in parts
 of itself. A mistilt τ, if it is uncertain, multiplies V_n by exp(−l_n τ²); its prior is that of the
-length of a vector of two normally distributed components. The prior of the number of atoms of a
-column is uniform from 0 to a maximum, and that of the maximum is uniform too. Without the maximum,
-the posterior would favour small gains, which place more numbers of atoms near each value. The
-numbers of atoms and their maximum are summed over exactly; the few shared parameters have Gaussian
-priors. The posterior has a local maximum for each false scale. The local maxima are searched from
-starting points along the direction in which the scale varies most, and weighted by Laplace's
-approximation of their evidence.
+length of a vector of two normally distributed components. The numbers of atoms are distributed
+between 0 and a maximum, whose prior is uniform. Without the maximum, the posterior would favour
+small gains, which place more numbers of atoms near each value. The logarithm of the distribution is
+a random walk: a uniform distribution would favour settings whose simulated values lie densest where
+most of the measured ones are. The numbers of atoms and their maximum are summed over exactly; the
+few shared parameters have Gaussian priors. The posterior has a local maximum for each false scale.
+The local maxima are searched from starting points along the direction in which the scale varies
+most, and weighted by Laplace's approximation of their evidence.
 """
 
 from collections.abc import Callable
@@ -31,6 +32,10 @@ from ppiscs_jax.settings import LARGEST_SEED
 SCATTER, SCATTER_FACTOR = 0.01, 2.0
 """Median of the prior of the scatter, in parts of a cross-section, and by which factor it is
 uncertain: displacements that one image has, and what neighbours exchange."""
+
+WALK, MOST_TERMS = 1.0, 20
+"""Standard deviation of the random walk's step from one number of atoms to the next, and how many
+terms of its cosine series are kept at most."""
 
 STEP_ATOMS = 0.3
 """Starts are so close that the thickest column changes by this part of an atom between them."""
@@ -117,6 +122,7 @@ def count_jointly(
             "low": low,
             "high": high,
             "modes": modes,
+            "walk": _walk(kept + 1, thickest),
             "loss": loss * mistilt_std_mrad**2,
             "mistilt_std": mistilt_std_mrad,
         }
@@ -138,8 +144,16 @@ def _thickest(means: np.ndarray, values: np.ndarray) -> int:
     return int(np.clip(np.abs(means - np.quantile(values, 0.98)).argmin(), 1, None))
 
 
-def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Array]:
-    """Cross-sections [Å²] of 0, 1, … atoms, and the relative scatter."""
+def _walk(size: int, thickest: int) -> Float[np.ndarray, "terms n"]:
+    """Karhunen–Loève terms of a random walk over 0, 1, … atoms, constant beyond the thickest."""
+    length = thickest + 2
+    along = np.minimum(np.arange(size) / length, 1)
+    order = np.arange(1, min(length, MOST_TERMS) + 1)[:, None]
+    return WALK * np.sqrt(2 * length) * np.cos(np.pi * order * along) / (np.pi * order)
+
+
+def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Array, Array]:
+    """Cross-sections [Å²] of 0, 1, … atoms, the relative scatter, and the walk."""
     free, (modes, kept) = len(data["free"]), data["modes"].shape
     nominal = data["numbers"][data["free"]]
     own = jnp.clip(nominal + data["width"] * u[:free], data["low"], data["high"])
@@ -148,7 +162,8 @@ def _curve(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, Arr
     if len(data["loss"]):
         curve *= jnp.exp(-data["loss"] * _squared_length(u[-2]))
     means = numbers[GAIN] * jnp.append(0.0, curve) + numbers[OFFSET]
-    return means, SCATTER * SCATTER_FACTOR ** u[-1]
+    walk = u[free + modes : free + modes + len(data["walk"])] @ data["walk"]
+    return means, SCATTER * SCATTER_FACTOR ** u[-1], walk
 
 
 def _squared_length(u: Array) -> Array:
@@ -157,33 +172,38 @@ def _squared_length(u: Array) -> Array:
 
 
 def _size(data: dict[str, Array]) -> int:
-    """Number of parameters: settings, error modes, the mistilt if it is uncertain, the scatter."""
-    return len(data["free"]) + len(data["modes"]) + (len(data["loss"]) > 0) + 1
+    """Number of parameters: settings, error modes, walk, mistilt if it is uncertain, scatter."""
+    given = sum(len(data[name]) for name in ("free", "modes", "walk"))
+    return given + (len(data["loss"]) > 0) + 1
 
 
-def _logs(data: dict[str, Array], means: Array, scatter: Array) -> tuple[Array, Array, Array]:
-    """Log densities of the values.
+def _logs(
+    data: dict[str, Array], means: Array, scatter: Array, walk: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Log densities of the values times the weights of numbers of atoms.
 
-    For all numbers of atoms, shape (N, m); averaged up to each largest number of atoms, (N, m);
-    and the sum of these averages over the columns, (m,).
+    For all numbers of atoms, shape (N, m); summed up to each largest number of atoms, (N, m); the
+    logarithms of the sums of the weights, (m,); and the log densities of all values, (m,).
     """
     variance = data["variance"][:, None] + jnp.square(scatter * means)
     squared = jnp.square(data["values"][:, None] - means)
-    logs = -0.5 * (squared / variance + jnp.log(2 * jnp.pi * variance))
+    logs = walk - 0.5 * (squared / variance + jnp.log(2 * jnp.pi * variance))
     highest = jax.lax.stop_gradient(jnp.max(logs, axis=1, keepdims=True))
     # Triangular matrices compile much faster than cumulative sums of logarithms.
     up_to = jnp.triu(jnp.ones((len(means), len(means))))
     sums = jnp.log(jnp.exp(logs - highest) @ up_to + LEAST_SUM) + highest
-    averages = sums - jnp.log(jnp.arange(1, len(means) + 1))
-    return logs, averages, jnp.sum(averages, axis=0)
+    weights = jnp.log(jnp.exp(walk) @ up_to)
+    return logs, sums, weights, jnp.sum(sums - weights, axis=0)
 
 
-def _cost(model: Partial, data: dict[str, Array], u: Array) -> tuple[Array, tuple[Array, Array]]:
+def _cost(
+    model: Partial, data: dict[str, Array], u: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
     """Negative log posterior in standard deviations of the priors, and `_curve`."""
-    means, scatter = _curve(model, data, u)
-    _, _, of_largest = _logs(data, means, scatter)
+    of_curve = _curve(model, data, u)
+    *_, of_largest = _logs(data, *of_curve)
     cost = -jax.scipy.special.logsumexp(of_largest) + 0.5 * jnp.sum(u**2)
-    return cost, (means, scatter)
+    return cost, of_curve
 
 
 _evaluate = jax.jit(jax.value_and_grad(_cost, argnums=2, has_aux=True))
@@ -203,21 +223,23 @@ def _hessian(model: Partial, data: dict[str, Array], u: np.ndarray) -> Float[np.
 
 @jax.jit
 def _probabilities(
-    data: dict[str, Array], means: Float[Array, "draws m"], scatter: Float[Array, " draws"]
+    data: dict[str, Array],
+    means: Float[Array, "draws m"],
+    scatter: Float[Array, " draws"],
+    walk: Float[Array, "draws m"],
 ) -> Float[Array, "N m"]:
     """Probabilities of numbers of atoms, averaged over draws."""
 
-    def one(draw: tuple[Array, Array]) -> Array:
-        logs, averages, of_largest = _logs(data, *draw)
+    def one(draw: tuple[Array, Array, Array]) -> Array:
+        logs, sums, _, of_largest = _logs(data, *draw)
         m = len(of_largest)
-        prior = jax.nn.log_softmax(of_largest) - jnp.log(jnp.arange(1, m + 1))
         # Of each number of atoms: all largest numbers from it on.
-        terms = prior - averages
+        terms = jax.nn.log_softmax(of_largest) - sums
         highest = jnp.max(terms, axis=1, keepdims=True)
         beyond = jnp.exp(terms - highest) @ jnp.tril(jnp.ones((m, m)))
         return jax.nn.softmax(logs + jnp.log(beyond + LEAST_SUM), axis=1)
 
-    return jnp.mean(jax.lax.map(one, (means, scatter)), axis=0)
+    return jnp.mean(jax.lax.map(one, (means, scatter, walk)), axis=0)
 
 
 def _starts(

@@ -12,9 +12,11 @@ from ppiscs_jax.counting.counts import (
     gain_starts,
 )
 from ppiscs_jax.counting.joint import count_jointly
+from ppiscs_jax.counting.methods import STD, uncertain
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.inverse.problem import Free, Problem
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 SETTINGS = Settings("Pt", "110", 300.0, 21.0, 46.0, 190.0, 0.08)
 
@@ -137,3 +139,21 @@ def test_bad_input():
         count_by_hybrid(np.ones(5), np.array([np.nan, 1.0]))
     with pytest.raises(InputError, match="gain_std = 0"):
         count_by_hybrid(np.ones(5), CURVE, gain_std=0.0)
+
+
+def test_joint_does_not_take_columns_to_be_spread_evenly():
+    """A slab of 18 and 19 atoms says little of the settings, however many columns it has.
+
+    Were numbers of atoms taken to be uniformly distributed, the inner angle would be 41 ± 1 mrad.
+    """
+    atoms = np.random.default_rng(0).choice([17, 18, 19], 600, p=[0.03, 0.52, 0.45])
+    exact = predict(SETTINGS).ppiscs[atoms - 1]
+    error = 0.016 * exact
+    values = exact + error * np.random.default_rng(1).standard_normal(len(exact))
+    counts = count_jointly(values, error, load_surrogate().curve, uncertain(SETTINGS, STD))
+    for solution in counts.solutions:
+        for name in ("convergence_mrad", "inner_mrad", "rmsd_angstrom"):
+            estimate, _ = solution.estimates[name]
+            assert abs(estimate - getattr(SETTINGS, name)) < 1.5 * STD[name]
+    right = next(s for s in counts.solutions if abs(s.gain - 1) < 0.015)
+    assert right.probability > 0.05
