@@ -66,7 +66,8 @@ def count(
             name, for the joint method; of the gain for the hybrid one. Default: `STD`.
         mistilt_std_mrad: standard deviation of each of the two components of the crystal's mistilt
             [mrad], for the joint method, which then simulates what a mistilt takes from the
-            cross-sections, in about two seconds per atom of the thickest column. Default: none.
+            cross-sections, in about two seconds per atom of the thickest column. A radial
+            sensitivity does not count there. Default: none.
         sensitivity: radial sensitivity of the detector, as `radial_sensitivity` gives it: edges
             from the inner to the outer angle [mrad], and S between them. Default: an ideal annulus.
         components, offset: of the statistics: number of components, and number of atoms by which

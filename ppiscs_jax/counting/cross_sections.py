@@ -7,6 +7,7 @@ column or from the volume of a fitted Gaussian.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -131,19 +132,22 @@ def _fit(
     positions: Float[np.ndarray, "n 2"],
     plane: bool,
     progress: Callable[[str], None] | None,
-) -> tuple[GaussianFit, PositionPrior | None]:
+    prior: PositionPrior | None = None,
+) -> tuple[GaussianFit, PositionPrior]:
     """Gaussians of one width, and the prior of their positions; these are in pixels."""
     width = START_WIDTH * spacing_of(positions)
-    fit, prior = fit_rows(pixels, positions, width, plane=plane, progress=_steps(progress))
+    steps = partial(_tell_step, progress) if progress else None
+    if prior is None:
+        fit, prior = fit_rows(pixels, positions, width, plane=plane, progress=steps)
+    else:
+        fit = fit_gaussians(pixels, positions, width, plane=plane, prior=prior, progress=steps)
     if not fit.converged and progress:
         progress("the fit of the Gaussians has not converged")
     return fit, prior
 
 
-def _steps(progress: Callable[[str], None] | None) -> Callable[[int, float], None] | None:
-    return progress and (
-        lambda step, move: progress(f"fitting Gaussians: step {step}, {move:.2g} pixels")
-    )
+def _tell_step(progress: Callable[[str], None], step: int, move: float) -> None:
+    progress(f"fitting Gaussians: step {step}, {move:.2g} pixels")
 
 
 def _corrected(
@@ -160,13 +164,9 @@ def _corrected(
     """
     pixel, pixels = image.pixel_angstrom, image.pixels
     flat = without_probe_tails(pixels, pixel, settings)
-    one_width, prior = _fit(pixels, positions / pixel, plane, progress)
-    with_tails = fit_widths(pixels, one_width)
-    width = START_WIDTH * spacing_of(positions) / pixel
-    one_width = fit_gaussians(
-        flat, positions / pixel, width, plane=plane, prior=prior, progress=_steps(progress)
-    )
-    without = fit_widths(flat, one_width)
+    of_image, prior = _fit(pixels, positions / pixel, plane, progress)
+    of_flat, _ = _fit(flat, positions / pixel, plane, progress, prior)
+    with_tails, without = fit_widths(pixels, of_image), fit_widths(flat, of_flat)
     left = flat - model_image(without, flat.shape)
     left = without_probe_tails(left, pixel, settings, inverse=True)
     if np.mean(left**2) < np.mean((pixels - model_image(with_tails, pixels.shape)) ** 2):

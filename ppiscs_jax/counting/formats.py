@@ -171,7 +171,8 @@ def read_hdf5(path: Path, name: str | None = None) -> Found:
 def read_microscope(path: Path, name: str | None = None) -> Found:
     """An image of a microscope's file, by rosettasciio.
 
-    Other data in it, which may be larger than the memory, are not read.
+    Data that are no images, which may be larger than the memory, are not read, unless the file
+    can only be read as a whole.
     """
     try:
         plugin = import_module(f"rsciio.{PLUGINS[path.suffix.lower()]}")
@@ -180,7 +181,12 @@ def read_microscope(path: Path, name: str | None = None) -> Found:
             f"{path}: needs rosettasciio; install it with pip install 'ppiscs-jax[io]'"
         ) from error
     try:
-        signals = plugin.file_reader(str(path), lazy=True)
+        # Of Velox files, spectrum images would be decoded even if read lazily.
+        options = {"select_type": "images"} if path.suffix.lower() == ".emd" else {}
+        try:
+            signals = plugin.file_reader(str(path), lazy=True, **options)
+        except ValueError:  # coloured pictures beside the image
+            signals = plugin.file_reader(str(path), **options)
     except Exception as error:  # whatever its many readers raise at damage
         raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     images = [s for s in signals if np.ndim(s["data"]) in (2, 3) and s["data"].dtype.kind in "iuf"]

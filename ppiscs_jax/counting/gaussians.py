@@ -43,7 +43,7 @@ POSITION_STD = 0.5
 initial width ρ. It keeps faint columns from drifting into noise."""
 
 LARGEST_STEP = 0.5
-"""Change of the logarithm of the width that a step may have; larger ones are taken for astray."""
+"""Change of the logarithm of the width that a step may have; larger ones are rejected."""
 
 FAINT = 1e-3
 """Columns below this fraction of the largest height are treated as if they had it when positions
@@ -259,6 +259,7 @@ def fit_gaussians(
         positions: x, y of the columns to start from, in pixels.
         width: ρ to start from, in pixels.
         plane: whether the background is a plane rather than a constant.
+        prior: of the positions; default: around where they start, without rows.
         progress: called with the number of steps and the largest move of a position in pixels.
     """
     low = float(np.quantile(pixels, 0.05))
@@ -273,12 +274,7 @@ def fit_gaussians(
     }
     tiles, tiled_width = into_tiles(scaled, positions, width), width
     # First heights and background alone, in which the model is linear.
-    prior = prior or PositionPrior(
-        start=parameters["positions"],
-        start_std=jnp.float32(POSITION_STD * width),
-        triples=jnp.zeros((0, 3), int),
-        bend_std=jnp.float32(1.0),
-    )
+    prior = prior or PositionPrior.of(positions, POSITION_STD * width)
     precision = prior.precision()
     for _ in range(LINEAR_STEPS):
         _, _, gradient = _gradient(parameters, tiles, prior)
@@ -343,7 +339,7 @@ def _solve(
         rest = scipy.sparse.csr_matrix((len(right) - 3 * n,) * 2)
         matrix = matrix + scipy.sparse.block_diag([both, rest])
     diagonal = matrix.diagonal()
-    places = diagonal[: 3 * n].reshape(n, 3)[:, :2]  # a view: squares of the heights
+    places = diagonal[: 3 * n].reshape(n, 3)[:, :2]  # a view
     places[...] = np.maximum(places, FAINT**2 * places.max())
     unit = 1 / np.sqrt(diagonal)
     if stiffness is None:

@@ -2,15 +2,15 @@
 
 Cross-section i is gain × (V_n(θ) + Σ z_k m_kn) + offset for a column of n atoms, with settings θ,
 the surrogate's error modes m, and a variance of its standard error squared plus a scatter in parts
-of itself. A mistilt τ, if it is uncertain, multiplies V_n by exp(−l_n τ²); its prior is that of the
-length of a vector of two normally distributed components. The numbers of atoms are distributed
-between 0 and a maximum, whose prior is uniform. Without the maximum, the posterior would favour
-small gains, which place more numbers of atoms near each value. The logarithm of the distribution is
-a random walk: a uniform distribution would favour settings whose simulated values lie densest where
-most of the measured ones are. The numbers of atoms and their maximum are summed over exactly; the
-few shared parameters have Gaussian priors. The posterior has a local maximum for each false scale.
-The local maxima are searched from starting points along the direction in which the scale varies
-most, and weighted by Laplace's approximation of their evidence.
+of itself. A mistilt τ, if it is uncertain, multiplies V_n and its errors by exp(−l_n τ²); its prior
+is that of the length of a vector of two normally distributed components. The numbers of atoms are
+distributed between 0 and a maximum, whose prior is uniform. Without the maximum, the posterior
+would favour small gains, which place more numbers of atoms near each value. The logarithm of the
+distribution is a random walk: a uniform distribution would favour settings whose simulated values
+lie densest where most of the measured ones are. The numbers of atoms and their maximum are summed
+over exactly; the few shared parameters have Gaussian priors. The posterior has a local maximum for
+each false scale. The local maxima are searched from starting points along the direction in which
+the scale varies most, and weighted by Laplace's approximation of their evidence.
 """
 
 from collections.abc import Callable
@@ -377,5 +377,7 @@ def _weighed(
 
 def _mistilt(std_mrad: float, u: float, std: float) -> tuple[float, float]:
     """Length of the mistilt [mrad] and its standard deviation."""
-    length, slope = jax.value_and_grad(lambda v: std_mrad * jnp.sqrt(_squared_length(v)))(float(u))
+    length, slope = jax.value_and_grad(lambda v: std_mrad * jnp.sqrt(_squared_length(v) + 1e-12))(
+        float(u)
+    )
     return float(length), float(slope) * std

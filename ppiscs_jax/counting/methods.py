@@ -31,8 +31,9 @@ Sensitivity = tuple[Float[np.ndarray, " edges"], Float[np.ndarray, " bins"]]
 STD = {"convergence_mrad": 0.25, "inner_mrad": 1.0, "rmsd_angstrom": 0.003, "gain": 0.05}
 """Standard deviations of what is uncertain, unless others are given."""
 
-MISTILT_STD_MRAD = (0.1, 10.0)
-"""Range of the standard deviation of a mistilt's components [mrad]."""
+MISTILT_STD_MRAD = (0.1, 5.0)
+"""Range of the standard deviation of a mistilt's components [mrad]: what larger mistilts
+take is no longer proportional to their square."""
 
 REACH = 5.0
 """Bounds of what is uncertain, in standard deviations."""
@@ -212,8 +213,8 @@ def counted_by(
     if mistilt_std_mrad is not None:
         say("simulating mistilted crystals")
         known = curve.ppiscs[np.isfinite(curve.ppiscs)]
-        n_atoms = 1 + int(np.argmin(np.abs(known - 1.1 * values.max())))
-        loss = mistilt_loss(curve.settings, n_atoms, len(known))
+        n_atoms = 1 + int(np.argmin(np.abs(known - 1.1 * np.quantile(values, 0.98))))
+        loss = mistilt_loss(curve.settings, n_atoms, len(known), seed=seed)
     return count_jointly(
         values,
         standard_error,

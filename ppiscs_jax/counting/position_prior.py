@@ -5,6 +5,7 @@ are in line, the middle one is nearly halfway between the others.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,22 @@ class PositionPrior:
     triples: Int[Array, "m 3"]
     bend_std: Float[Array, ""]
 
+    @classmethod
+    def of(
+        cls,
+        positions: Float[np.ndarray, "n 2"],
+        start_std: float,
+        triples: Int[np.ndarray, "m 3"] | None = None,
+        bend_std: float = 1.0,
+    ) -> Self:
+        """The prior around some positions, by default without rows."""
+        return cls(
+            start=jnp.asarray(positions, jnp.float32),
+            start_std=jnp.float32(start_std),
+            triples=jnp.zeros((0, 3), int) if triples is None else jnp.asarray(triples),
+            bend_std=jnp.float32(bend_std),
+        )
+
     def squares(self, positions: Float[Array, "n 2"]) -> Float[Array, ""]:
         """Minus twice the logarithm of the density, without its constant."""
         moved = jnp.sum(jnp.square((positions - self.start) / self.start_std))
@@ -64,5 +81,7 @@ def neighbours_in_line(positions: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "
     pairs = tree.query_pairs(SHELL * spacing, output_type="ndarray")
     first, middle = np.concatenate([pairs, pairs[:, ::-1]]).T
     distance, last = tree.query(2 * positions[middle] - positions[first])
-    found = (distance < IN_LINE * spacing) & (first < last) & (last != middle)
-    return np.stack([first, middle, last], axis=1)[found]
+    found = (distance < IN_LINE * spacing) & (first != last) & (last != middle)
+    first, middle, last = first[found], middle[found], last[found]
+    ends = np.sort(np.stack([first, last], axis=1), axis=1)
+    return np.unique(np.stack([ends[:, 0], middle, ends[:, 1]], axis=1), axis=0)

@@ -34,13 +34,14 @@ from ppiscs_jax.counting.widths import model_image
 
 UNCERTAIN = 0.02
 """Median error of positions, in widths ρ, from which columns are taken to lie in rows; noise then
-begins to change volumes."""
+begins to change volumes. What the shape of Gaussians misses counts as noise."""
 
 STRAIGHT, BENT = 0.005, 0.25
 """Smallest and largest standard deviation of bends, in distances of neighbours."""
 
 USUAL = 0.03
-"""Standard deviation of the half-normal prior of that number."""
+"""Standard deviation of the half-normal prior of the standard deviation of bends, in distances of
+neighbours."""
 
 _gradient = jax.jit(jax.grad(loss))
 
@@ -52,24 +53,19 @@ def fit_rows(
     *,
     plane: bool = False,
     progress: Callable[[int, float], None] | None = None,
-) -> tuple[GaussianFit, PositionPrior | None]:
-    """Fit Gaussians, to columns in rows where their positions are uncertain.
+) -> tuple[GaussianFit, PositionPrior]:
+    """Fit Gaussians; where positions are uncertain, with the prior that columns lie in rows.
 
-    The arguments are those of `fit_gaussians`; returned are the fit and the prior that it used, if
-    not the default.
+    The arguments are those of `fit_gaussians`; returned are the fit and the prior that it used.
     """
     fitted = partial(fit_gaussians, pixels, positions, width, plane=plane, progress=progress)
-    fit = fitted()
-    if np.median(position_errors(pixels, fit)) <= UNCERTAIN * fit.width:
-        return fit, None
-    triples = neighbours_in_line(positions)
-    spacing = spacing_of(positions)
-    straight = PositionPrior(
-        start=jnp.asarray(positions, jnp.float32),
-        start_std=jnp.float32(POSITION_STD * width),
-        triples=jnp.asarray(triples),
-        bend_std=jnp.float32(STRAIGHT * spacing),
-    )
+    free = PositionPrior.of(positions, POSITION_STD * width)
+    fit = fitted(prior=free)
+    triples, spacing = neighbours_in_line(positions), spacing_of(positions)
+    uncertain = np.median(position_errors(pixels, fit)) > UNCERTAIN * fit.width
+    if not uncertain or not len(triples):
+        return fit, free
+    straight = PositionPrior.of(positions, POSITION_STD * width, triples, STRAIGHT * spacing)
     fit = fitted(prior=straight)
     errors = position_errors(pixels, fit)
     bend = likely_bend(free_positions(pixels, fit), errors, triples, spacing)
@@ -112,7 +108,7 @@ def likely_bend(
     triples: Int[np.ndarray, "m 3"],
     spacing: float,
 ) -> float:
-    """The standard deviation of bends that makes measured positions most probable.
+    """The most probable standard deviation of bends, given measured positions.
 
     Args:
         positions: measured ones.
@@ -120,8 +116,6 @@ def likely_bend(
         triples: neighbours in line.
         spacing: distance of neighbouring columns, all in the same unit.
     """
-    if not len(triples):
-        return BENT * spacing
     bent = second_differences(triples, len(positions)) @ positions
     squares = np.sum(np.square(bent), axis=1)
     noise = np.square(errors[triples]) @ np.array([1.0, 4.0, 1.0])

@@ -34,6 +34,10 @@ from ppiscs_jax.inverse.simplex import simplex_fits
 TOLERANCE = 1e-6
 """A fit has converged when the predicted decrease of the cost is below this part of 1 + cost."""
 
+RESOLVED = 1e-2
+"""A fit has also converged where no step however short decreases the cost and the predicted
+decrease is below this: the costs of networks, in single precision, are no smoother."""
+
 PASSES = 8
 """Times that a step is solved for, until it is known which numbers stop at the box's sides."""
 
@@ -292,7 +296,8 @@ def _levenberg_marquardt(
             jax.tree.map(partial(jnp.where, better), new, best),
             jnp.maximum(damping * factor, LEAST_DAMPING),
             state.iterations + 1,
-            left <= TOLERANCE * (1 + cost),
+            (left <= TOLERANCE * (1 + cost))
+            | ((damping * factor >= MOST_DAMPING) & (left <= RESOLVED)),
         )
 
     def unfinished(state: _State) -> Bool[Array, ""]:

@@ -11,7 +11,6 @@ from ppiscs_jax.counting.position_prior import (
     second_differences,
 )
 from ppiscs_jax.counting.rows import (
-    BENT,
     STRAIGHT,
     fit_rows,
     free_positions,
@@ -45,9 +44,7 @@ def test_neighbours_in_line():
 
 def test_prior_has_the_curvature_it_says():
     triples = neighbours_in_line(POSITIONS)
-    prior = PositionPrior(
-        jnp.float32(POSITIONS), jnp.float32(0.5), jnp.asarray(triples), jnp.float32(0.1)
-    )
+    prior = PositionPrior.of(POSITIONS, 0.5, triples, 0.1)
     moves = np.random.default_rng(0).normal(0, 0.1, POSITIONS.shape)
     expected = np.sum(moves * (prior.precision() @ moves))
     assert len(triples) > len(POSITIONS)
@@ -66,7 +63,6 @@ def test_likely_bends():
         row + errors[:, None] * generator.normal(size=row.shape), errors, triples, 3
     )
     assert found == pytest.approx(0.06, rel=0.25)
-    assert likely_bend(row, errors, triples[:0], 3.0) == BENT * 3.0
 
 
 def test_few_electrons():
@@ -95,7 +91,7 @@ def test_rows_that_bend(by):
     for seed in range(5):
         image = image_of(positions, VALUES, dose=2e4, seed=seed, width=RHO).pixels
         fit, prior = fit_rows(image, positions / PIXEL, 0.3 * SPACING / PIXEL)
-        assert prior is not None
+        assert len(prior.triples)
         stds.append(float(prior.bend_std) * PIXEL)
         deviations.append(fit.positions * PIXEL - positions)
     triples = neighbours_in_line(positions)
@@ -108,9 +104,7 @@ def test_rows_that_bend(by):
 def test_errors_of_positions():
     """They are the scatter of the positions that columns would have without a prior."""
     start, width = POSITIONS / PIXEL, 0.3 * SPACING / PIXEL
-    prior = PositionPrior(
-        jnp.float32(start), jnp.float32(1e-3), jnp.zeros((0, 3), int), jnp.float32(1.0)
-    )
+    prior = PositionPrior.of(start, 1e-3)
     ratios = []
     for seed in range(10):
         image = image_of(POSITIONS, VALUES, dose=1e5, seed=seed, width=RHO).pixels
