@@ -187,6 +187,17 @@ def test_fit_speed(run):
     assert 0 < ours["seconds"] < 10
 
 
+@pytest.mark.slow
+def test_fit_speed_through_the_network(run):
+    """All fits in one call converge, at the costs of SciPy's up to 0.02 of chi-squared."""
+    text = (ROOT / "experiments/fit_speed/network.toml").read_text(encoding="utf-8")
+    text = text.replace("cases = 20", "cases = 3").replace("batch = 10000", "batch = 64")
+    result, _ = run(fit_speed, text)
+    for name in fit_speed.BATCHES.values():
+        assert result["medians"][name]["converged"] == 1
+        assert result["medians"][name]["largest_cost_above_scipys"] < 0.01
+
+
 PEER = """
 from pathlib import Path
 from ppiscs_jax.surrogate.published import load_published
