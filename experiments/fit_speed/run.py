@@ -190,9 +190,7 @@ def run(config: Config, out: Path) -> None:
         for name in methods
     }
     many = measured[: config.batch]
-    error = config.bootstrap_relative_error * exact[0].max()
-    noise = np.random.default_rng(config.seed).standard_normal(exact.shape[1])
-    noisy = Measured(exact[0] + error * noise, error)
+    (noisy,) = noisy_curves(exact[:1], config.bootstrap_relative_error, config.seed)
     result = fit(ours.curve, problem, noisy)
     key = jax.random.key(config.seed)
     for method, name in BATCHES.items():

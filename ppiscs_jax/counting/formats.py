@@ -1,7 +1,8 @@
 """Image files: what they hold and how large their pixels are, if they say so."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -168,6 +169,15 @@ def read_hdf5(path: Path, name: str | None = None) -> Found:
     return Found(*read_pixels(path, name))
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever readers of others raise at damage into an error that names the file."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+
+
 def read_microscope(path: Path, name: str | None = None) -> Found:
     """An image of a microscope's file, by rosettasciio.
 
@@ -180,15 +190,13 @@ def read_microscope(path: Path, name: str | None = None) -> Found:
         raise InputError(
             f"{path}: needs rosettasciio; install it with pip install 'ppiscs-jax[io]'"
         ) from error
-    try:
+    with _reading(path):
         # Of Velox files, spectrum images would be decoded even if read lazily.
         options = {"select_type": "images"} if path.suffix.lower() == ".emd" else {}
         try:
             signals = plugin.file_reader(str(path), lazy=True, **options)
         except ValueError:  # coloured pictures beside the image
             signals = plugin.file_reader(str(path), **options)
-    except Exception as error:  # whatever its many readers raise at damage
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     images = [s for s in signals if np.ndim(s["data"]) in (2, 3) and s["data"].dtype.kind in "iuf"]
     titles = [str(s.get("metadata", {}).get("General", {}).get("title", "")) for s in images]
     if name is not None:
@@ -199,11 +207,9 @@ def read_microscope(path: Path, name: str | None = None) -> Found:
         raise InputError(f"{path}: holds no image {wanted}")
     if len(images) > 1:
         raise InputError(f"{path}: holds {len(images)} images; choose one with name: {titles}")
-    try:
+    with _reading(path):
         _check_size(images[0]["data"].size)
         pixels = np.asarray(images[0]["data"])
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     axes = images[0]["axes"][-2:]
     units = [str(axis.get("units", "")) for axis in axes]
     if any(unit in ("", "None", "<undefined>", "px") for unit in units):
@@ -263,8 +269,6 @@ def _objects(path: Path) -> dict[str, Any]:
             f"{path}: holds an object of a MATLAB class, which needs mat-io; install it with "
             "pip install 'ppiscs-jax[io]'"
         ) from error
-    try:
+    with _reading(path):
         loaded = load_from_mat(str(path))
-    except Exception as error:  # whatever it raises at damage
-        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     return {name: getattr(value, "properties", value) for name, value in loaded.items()}

@@ -108,7 +108,7 @@ def count_jointly(
     model = as_data(forward)
     nominal = np.asarray(model(jnp.asarray(problem.x, jnp.float32)), float)
     n_atoms, means = with_nothing(problem.gain * nominal + problem.offset_angstrom2)
-    thickest = _thickest(means, values)
+    thickest = thickest_of(means, values)
     kept = len(n_atoms) - 1
     with jax.enable_x64(True):
         modes = np.zeros((0, kept)) if error_modes is None else np.asarray(error_modes)[:, :kept]
@@ -139,8 +139,8 @@ def _widths(problem: Problem) -> Float[np.ndarray, " free"]:
     return np.where(given > 0, 1 / np.maximum(given, 1e-300), (high - low) / np.sqrt(12))
 
 
-def _thickest(means: np.ndarray, values: np.ndarray) -> int:
-    """About how many atoms the thickest column has."""
+def thickest_of(means: Float[np.ndarray, " n"], values: Float[np.ndarray, " N"]) -> int:
+    """About how many atoms the thickest column has; means are those of 0, 1, … atoms."""
     return int(np.clip(np.abs(means - np.quantile(values, 0.98)).argmin(), 1, None))
 
 

@@ -12,8 +12,9 @@ from ppiscs_jax.counting.counts import (
     count_by_hybrid,
     count_by_library,
     count_by_statistics,
+    with_nothing,
 )
-from ppiscs_jax.counting.joint import count_jointly
+from ppiscs_jax.counting.joint import count_jointly, thickest_of
 from ppiscs_jax.counting.mistilt import mistilt_loss
 from ppiscs_jax.errors import InputError, as_numbers, choice_problem, range_problem
 from ppiscs_jax.inverse.problem import LIMITS, NUMBERS, Free, Problem
@@ -212,9 +213,9 @@ def counted_by(
     loss = None
     if mistilt_std_mrad is not None:
         say("simulating mistilted crystals")
-        known = curve.ppiscs[np.isfinite(curve.ppiscs)]
-        n_atoms = 1 + int(np.argmin(np.abs(known - 1.1 * np.quantile(values, 0.98))))
-        loss = mistilt_loss(curve.settings, n_atoms, len(known), seed=seed)
+        n_atoms, means = with_nothing(curve.ppiscs)
+        thickest = thickest_of(means, 1.1 * values)
+        loss = mistilt_loss(curve.settings, thickest, len(n_atoms) - 1, seed=seed)
     return count_jointly(
         values,
         standard_error,

@@ -292,12 +292,13 @@ def _levenberg_marquardt(
         better = new_cost < cost  # not if NaN
         kept = jnp.where(better, (cost - new_cost) / promised, 0)
         factor = jnp.select([kept > 0.75, kept > 0.25, better], [0.1, 1.0, 5.0], 10.0)
+        damping = jnp.maximum(damping * factor, LEAST_DAMPING)
+        stuck = damping >= MOST_DAMPING
         return _State(
             jax.tree.map(partial(jnp.where, better), new, best),
-            jnp.maximum(damping * factor, LEAST_DAMPING),
+            damping,
             state.iterations + 1,
-            (left <= TOLERANCE * (1 + cost))
-            | ((damping * factor >= MOST_DAMPING) & (left <= RESOLVED)),
+            (left <= TOLERANCE * (1 + cost)) | (stuck & (left <= RESOLVED)),
         )
 
     def unfinished(state: _State) -> Bool[Array, ""]:

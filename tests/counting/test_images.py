@@ -190,7 +190,6 @@ def test_a_header_that_declares_too_much(tmp_path):
 def test_hyperspy_file(tmp_path):
     """Data of other dimensions are named, not read: these would fill 64 GB."""
     hspy = pytest.importorskip("rsciio.hspy")
-    h5py = pytest.importorskip("h5py")
 
     def write(path, shape):
         axes = [
