@@ -13,23 +13,60 @@ from rich.progress import track
 from experiments.common import main, save_cases
 from experiments.levels.figure import draw
 from experiments.levels.schema import Case, Config
-from ppiscs_jax.simulation.batches import RATE
+from ppiscs_jax.simulation.averaging import Average
+from ppiscs_jax.simulation.batches import BATCHES
 from ppiscs_jax.simulation.grids import simulation_grid
 from ppiscs_jax.simulation.levels import Level, level_grids, levels_of
 from ppiscs_jax.simulation.plan import Plan
 
 
 def measure(config: Config, level: Level, waves: float) -> tuple[np.ndarray, float]:
-    """Batch means, shape (batches, n, bins), and processor time [s] of a batch."""
+    """Batch means with so many waves of a batch on average, and processor time [s] of a batch.
+
+    Means have the shape (repeats, batches, n, bins).
+    """
     level = level.with_waves(waves)
     level.grow(level.first_batch, 0)  # compiles
-    sums = np.zeros((config.batches, *level.plan.sums_shape))
-    started = time.process_time()
-    for batch in track(range(0, config.batches, level.every), f"{level.plan.grid.shape}"):
-        for number in range(round(waves / level.step)):
-            sums[batch] += level.grow(level.first_batch + batch, number)
-    seconds = (time.process_time() - started) / config.batches
-    return sums[:, 0, :, :-1] / waves, seconds
+    started, means = time.process_time(), []
+    for repeat in track(range(config.repeats), f"{level.plan.grid.shape}"):
+        average = Average.of(with_seed(level, config.seed + repeat), 0)
+        average.rounds = round(waves / level.step)
+        for i in range(0, BATCHES, level.every):
+            for number in range(average.rounds):
+                average.sums[i] += average.level.grow(average.batches[i], number)
+        means.append(average.means[:, 0, :, :-1])
+    return np.array(means), (time.process_time() - started) / (config.repeats * BATCHES)
+
+
+def with_seed(level: Level, seed: int) -> Level:
+    """The same level with other tilts and displacements."""
+    plan, coarser = (p and dataclasses.replace(p, seed=seed) for p in (level.plan, level.coarser))
+    return dataclasses.replace(level, plan=plan, coarser=coarser)
+
+
+def plain_means(config: Config, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of waves, powers of two, and plain means of so many: (numbers, batches, n, bins).
+
+    Without polynomials of the tilts, as the code before levels averaged.
+    """
+    first, rounds = 4 * BATCHES, config.plain_waves // plan.waves_per_round
+    means = []
+    for batch in track(range(first, first + config.repeats * BATCHES), f"plain {plan.grid.shape}"):
+        sums = np.cumsum([plan.grow(batch, number)[0] for number in range(rounds)], axis=0)
+        means.append([sums[i] / ((i + 1) * plan.waves_per_round) for i in range(rounds)])
+    kept = 2 ** np.arange(int(np.log2(rounds)) + 1)
+    return kept * plan.waves_per_round, np.swapaxes(means, 0, 1)[kept - 1, ..., :-1]
+
+
+def variance_of(means: np.ndarray) -> float:
+    """Variance over batches, mean over repeats."""
+    return float(means.var(axis=1, ddof=1).mean())
+
+
+def waves_for(variance: float, waves: np.ndarray, variances: np.ndarray) -> float:
+    """Waves of a batch that would have a variance, from variances at some numbers of waves."""
+    slope, offset = np.polyfit(np.log(waves), np.log(variances), 1)
+    return float(np.exp((np.log(variance) - offset) / slope))
 
 
 def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
@@ -53,31 +90,33 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     waves = config.waves[str(len(levels))]
     parts = [measure(config, level, w) for level, w in zip(levels, waves, strict=True)]
     seconds = sum(spent for _, spent in parts)
+    plain_waves, plain = plain_means(config, plans[0])
     truncation, _ = measure(config, levels_of([plan, plan.on(finest)])[-1], config.truncation_waves)
 
     def collected(means: np.ndarray, inner: float, outer: float) -> np.ndarray:
-        inside = (edges[:-1] >= inner) & (edges[1:] <= outer)
-        return means[..., inside].sum(axis=-1)[:, np.array(case.n_atoms) - 1]
+        inside = np.flatnonzero((edges[:-1] >= inner) & (edges[1:] <= outer))
+        return means[..., inside].sum(axis=-1)[..., np.array(case.n_atoms) - 1]
 
     rows = []
     for inner, outer in case.detectors_mrad:
         single = collected(alone, inner, outer)
-        value = single.mean(axis=0)
-        of_levels = [collected(means, inner, outer) / value for means, _ in parts]
+        value = single.mean(axis=(0, 1))
+        of_levels = [collected(part, inner, outer) / value for part, _ in parts]
         total = np.sum(of_levels, axis=0)
         beyond = collected(truncation, inner, outer) / value
+        plain_variances = (collected(plain, inner, outer) / value).var(axis=1, ddof=1)
         for i, n in enumerate(case.n_atoms):
-            by_level = [float(x[:, i].var(ddof=1)) for x in of_levels]
+            by_level = [variance_of(x[..., i]) for x in of_levels]
             # The levels are independent: the sum of their variances is known better than the
             # variance of their sum.
             variance = sum(by_level)
-            alone_variance = float(single[:, i].var(ddof=1) / value[i] ** 2)
+            alone_variance = variance_of(single[..., i] / value[i])
             # A wave varies alike on all grids that hold the detector: so many waves of the
             # converged grid alone would bring the error of the levels.
-            as_many = waves[0] * (by_level[0] / variance) ** (RATE / 2)
+            as_many = waves_for(variance, plain_waves, plain_variances[:, i])
             alone_s = as_many * alone_seconds / config.alone_waves
-            root = np.sqrt(config.batches)
-            difference = total[:, i].mean() - 1
+            root = np.sqrt(config.repeats * BATCHES)
+            difference = total[..., i].mean() - 1
             rows.append(
                 {
                     "case": f"{case.element} [{case.zone_axis}] {case.voltage_kv:g} kV",
@@ -85,8 +124,9 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
                     "inner_mrad": inner,
                     "outer_mrad": outer,
                     "n": n,
-                    "error_percent": float(100 * np.sqrt(variance) / root),
+                    "error_percent": float(100 * np.sqrt(variance / BATCHES)),
                     "shares_of_variance": " ".join(f"{v / variance:.2f}" for v in by_level),
+                    "waves_alone": as_many,
                     "seconds": seconds,
                     "seconds_alone": alone_s,
                     "gain": alone_s / seconds,
@@ -94,8 +134,10 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
                     "difference_over_error": float(
                         difference / np.sqrt(variance + alone_variance) * root
                     ),
-                    "truncation_percent": float(100 * beyond[:, i].mean()),
-                    "truncation_error_percent": float(100 * beyond[:, i].std(ddof=1) / root),
+                    "truncation_percent": float(100 * beyond[..., i].mean()),
+                    "truncation_error_percent": float(
+                        100 * np.sqrt(variance_of(beyond[..., i])) / root
+                    ),
                 }
             )
     return rows

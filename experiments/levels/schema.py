@@ -32,9 +32,10 @@ class Config(Model):
 
     Attributes:
         seed: of all random draws.
-        batches: independently scrambled batches.
+        repeats: times that every level is computed, with seeds of its own, for better variances.
         relative_error: error for which levels are chosen.
         alone_waves: waves of a batch on the converged grid alone.
+        plain_waves: waves of a batch on the coarsest grid, of which plain means are formed.
         waves: waves of a batch on each level, by the number of levels; below 1 only some batches
             get any.
         truncation_waves: waves of a batch on the finest grid and on one with `truncation_factor`
@@ -44,9 +45,10 @@ class Config(Model):
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    batches: Annotated[int, Field(ge=2)]
+    repeats: PositiveInt
     relative_error: Annotated[float, Field(gt=0, lt=1)]
     alone_waves: PositiveFloat
+    plain_waves: Annotated[int, Field(ge=16)]
     waves: dict[str, list[PositiveFloat]]
     truncation_waves: PositiveFloat
     truncation_factor: Annotated[float, Field(gt=1, le=4)]
@@ -57,7 +59,12 @@ class Config(Model):
         for levels, waves in self.waves.items():
             if str(len(waves)) != levels:
                 raise ValueError(f"waves.{levels} = {waves}: must be one number a level")
-        for waves in [self.alone_waves, self.truncation_waves, *chain(*self.waves.values())]:
+        for waves in [
+            self.alone_waves,
+            self.plain_waves,
+            self.truncation_waves,
+            *chain(*self.waves.values()),
+        ]:
             if not math.log2(waves).is_integer():
                 raise ValueError(f"waves = {waves}: must be a power of two, for Sobol points")
         for case in self.cases:

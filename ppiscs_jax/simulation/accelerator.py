@@ -79,7 +79,8 @@ def _bytes(plan: Plan, chunk: Chunk) -> float:
     pixels = 8 * math.prod(plan.grid.shape)
     stock = plan.n_planes * plan.grid.slices_per_atom * pixels
     wave = 8 * pixels + 8 * math.prod(plan.sums_shape[1:])
-    return chunk.rounds * chunk.batches * (stock + chunk.waves * wave)
+    sums = 8 * math.prod(plan.sums_shape)
+    return chunk.rounds * chunk.batches * (stock + chunk.waves * wave + sums)
 
 
 def grow(
@@ -89,7 +90,7 @@ def grow(
     report: Callable[[int], None],
     chunk: Chunk | None = None,
     most_rounds: int = MOST_STEPS,
-) -> Float[np.ndarray, "batches rings n bins_and_lost"]:
+) -> Float[np.ndarray, "batches sums n bins_and_lost"]:
     """Sums of the waves of some rounds of all batches, as the sum of `Plan.grow` over rounds.
 
     Where the device runs out of memory, half as much is computed side by side, with a warning.
@@ -105,7 +106,8 @@ def grow(
     chunk = chunk or chunk_of(plan, len(batches), device_memory_bytes(), most_rounds)
     sums = np.zeros((len(batches), *plan.sums_shape))
     drawn = [plan.tilts(batch, rounds) for batch in batches]
-    tilts, rings = (np.stack(arrays, axis=1) for arrays in zip(*drawn, strict=True))
+    tilts, rings, functions = (np.stack(arrays, axis=1) for arrays in zip(*drawn, strict=True))
+    weights = plan.weights(rings, functions)
     done = 0
     while done < len(rounds):
         # A call has room for more rounds than are asked for, so that one program serves all.
@@ -113,7 +115,7 @@ def grow(
         part = slice(done, done + len(call))
         try:
             added = [
-                _call(plan, chunk, batches[some], call, tilts[part, some], rings[part, some])
+                _call(plan, chunk, batches[some], call, tilts[part, some], weights[part, some])
                 for some in (
                     slice(first, first + chunk.batches)
                     for first in range(0, len(batches), chunk.batches)
@@ -138,16 +140,16 @@ def compile_rounds(plan: Plan, batches: range, most_rounds: int = MOST_STEPS) ->
     """Compile what `grow` calls for so many batches."""
     chunk = chunk_of(plan, len(batches), device_memory_bytes(), most_rounds)
     waves = 0, chunk.batches, plan.waves_per_round
-    tilts, rings = np.zeros((*waves, 2), np.float32), np.zeros(waves, int)
-    _call(plan, chunk, batches[: chunk.batches], range(0), tilts, rings)
+    tilts, weights = np.zeros((*waves, 2), np.float32), np.zeros((*waves, plan.sums_shape[0]))
+    _call(plan, chunk, batches[: chunk.batches], range(0), tilts, weights)
 
 
 def _call(
-    plan: Plan, chunk: Chunk, batches: range, rounds: range, tilts: np.ndarray, rings: np.ndarray
+    plan: Plan, chunk: Chunk, batches: range, rounds: range, tilts: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Sums over rounds, (batches, rings, n, bins and lost).
+    """Sums over rounds, (batches, sums, n, bins and lost).
 
-    Tilts are (rounds, batches, waves, 2), rings (rounds, batches, waves).
+    Tilts are (rounds, batches, waves, 2), weights (rounds, batches, waves, sums).
     """
     steps = -(-len(rounds) // chunk.rounds)
     room = MOST_STEPS * chunk.rounds - len(rounds)
@@ -157,8 +159,6 @@ def _call(
         return padded.reshape(MOST_STEPS, chunk.rounds, *values.shape[1:])
 
     numbers = in_steps(np.arange(rounds.start, rounds.stop, dtype=np.uint32))
-    # Padding belongs to no ring, and so to no sum.
-    rings = in_steps(rings + 1) - 1
     devices = jax.local_devices()
     devices = devices[: math.gcd(len(devices), len(batches))]
     mesh = Mesh(np.array(devices), ("batches",))
@@ -169,13 +169,12 @@ def _call(
         jnp.asarray(batches, dtype=jnp.uint32),
         jnp.asarray(numbers),
         jnp.asarray(in_steps(tilts)),
-        jnp.asarray(rings, dtype=jnp.int32),
+        jnp.asarray(in_steps(weights), dtype=jnp.float32),
         plan.edges_mrad,
         plan.axis_mrad,
         steps,
         n_atoms=plan.n_atoms,
         n_planes=plan.n_planes,
-        n_rings=plan.sums_shape[0],
         waves_at_once=chunk.waves,
         mesh=mesh,
     )
@@ -184,7 +183,7 @@ def _call(
 
 @partial(
     jax.jit,
-    static_argnames=("grid", "n_atoms", "n_planes", "n_rings", "waves_at_once", "mesh"),
+    static_argnames=("grid", "n_atoms", "n_planes", "waves_at_once", "mesh"),
 )
 def scatter_rounds(
     grid: CrystalGrid,
@@ -193,18 +192,17 @@ def scatter_rounds(
     batches: Int[Array, " batches"],
     round_numbers: Int[Array, "steps rounds"],
     tilts_mrad: Float[Array, "steps rounds batches waves 2"],
-    rings: Int[Array, "steps rounds batches waves"],
+    weights: Float[Array, "steps rounds batches waves sums"],
     edges_mrad: Float[Array, " edges"],
     axis_mrad: Float[Array, " 2"] | None,
     steps: Int[Array, ""] | int,
     *,
     n_atoms: int,
     n_planes: int,
-    n_rings: int,
     waves_at_once: int,
     mesh: Mesh,
-) -> Float[Array, "batches rings n_atoms bins_and_lost"]:
-    """Sums of the fractions scattered, over the first `steps` steps, by batch and ring.
+) -> Float[Array, "batches sums n_atoms bins_and_lost"]:
+    """Weighted sums of the fractions scattered, over the first `steps` steps, by batch.
 
     Batches are shared out over the devices of the mesh. See `scatter_batch` for the arguments
     that are not explained here.
@@ -215,9 +213,8 @@ def scatter_rounds(
         batches: their numbers.
         round_numbers: which round of every batch is computed where.
         tilts_mrad: tilts of the waves [mrad].
-        rings: which sum each wave belongs to; −1 for none.
+        weights: of each wave in each sum.
         steps: how many steps to make.
-        n_rings: number of rings.
         waves_at_once: waves of a round computed side by side.
         mesh: devices along an axis "batches".
     """
@@ -229,12 +226,12 @@ def scatter_rounds(
         batches: Any,
         numbers: Any,
         tilts: Any,
-        rings: Any,
+        weights: Any,
         edges: Any,
         axis: Any,
         steps: Any,
     ) -> Any:
-        def one_round(batch: Array, number: Array, tilts: Any, rings: Any) -> Any:
+        def one_round(batch: Array, number: Array, tilts: Any, weights: Any) -> Any:
             fractions = scatter_batch(
                 grid,
                 specimen,
@@ -246,15 +243,15 @@ def scatter_rounds(
                 n_planes=n_planes,
                 batch_size=waves_at_once,
             )
-            return jax.ops.segment_sum(fractions, rings, n_rings)
+            return jnp.tensordot(weights.T, fractions, 1, precision="highest")
 
         of_batches = jax.vmap(one_round, in_axes=(0, None, 0, 0))
         of_rounds = jax.vmap(of_batches, in_axes=(None, 0, 0, 0))
 
         def step(i: Any, sums: Any) -> Any:
-            return sums + of_rounds(batches, numbers[i], tilts[i], rings[i]).sum(axis=0)
+            return sums + of_rounds(batches, numbers[i], tilts[i], weights[i]).sum(axis=0)
 
-        sums = jnp.zeros((len(batches), n_rings, n_atoms, len(edges)))
+        sums = jnp.zeros((len(batches), weights.shape[-1], n_atoms, len(edges)))
         sums = jax.lax.pcast(sums, "batches", to="varying")
         return jax.lax.fori_loop(0, steps, step, sums)
 
@@ -273,4 +270,4 @@ def scatter_rounds(
             everywhere,
         ),
         out_specs=shared,
-    )(specimen, key, batches, round_numbers, tilts_mrad, rings, edges_mrad, axis_mrad, steps)
+    )(specimen, key, batches, round_numbers, tilts_mrad, weights, edges_mrad, axis_mrad, steps)

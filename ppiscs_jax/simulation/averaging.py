@@ -36,8 +36,15 @@ Watch = Callable[[ScatteringKernel], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
-class _Average:
-    """The waves of one level that have been averaged so far."""
+class Average:
+    """The waves of one level that have been averaged so far.
+
+    Attributes:
+        level: the level.
+        batches: numbers of its batches.
+        sums: over the waves of every batch, as `Plan.grow` returns them.
+        rounds: how many rounds have been added to the sums.
+    """
 
     level: Level
     batches: range
@@ -59,7 +66,8 @@ class _Average:
     @property
     def means(self) -> np.ndarray:
         """Batch means of what goes into every bin or is lost, (batches, rings, n, bins + 1)."""
-        return self.sums * ((len(self.level.plan.rings_mrad) - 1) / self.waves)
+        level = self.level
+        return level.every * level.plan.means(self.sums, self.batches, self.rounds)
 
 
 def run_levels(
@@ -90,7 +98,7 @@ def run_levels(
     if accelerated is None:
         accelerated = on_accelerator()
     reporter = Reporter(target, progress)
-    averages = [_Average.of(level, 0) for level in levels]
+    averages = [Average.of(level, 0) for level in levels]
 
     def grow(rounds: Sequence[int]) -> None:
         if accelerated:
@@ -125,7 +133,7 @@ def run_levels(
                     restarted = waves > average.waves or np.max(variances[i]) > enough
                 if restarted:
                     level = average.level.with_waves(waves, few_programs=accelerated)
-                    averages[i] = _Average.of(level, BATCHES)
+                    averages[i] = Average.of(level, BATCHES)
             pilot = False
         rounds = [
             max(0, math.ceil(waves / average.level.step - 1e-9) - average.rounds)
@@ -201,14 +209,14 @@ def _relative_variance(watch: Watch, part: ScatteringKernel, whole: ScatteringKe
     return np.square(errors / np.where(errors > 0, np.abs(values), 1))
 
 
-def _kernel(averages: Sequence[_Average]) -> ScatteringKernel:
+def _kernel(averages: Sequence[Average]) -> ScatteringKernel:
     """The kernel whose batches are the sums of the levels' batches."""
     means = np.sum([average.means for average in averages], axis=0)
     waves = round(BATCHES * sum(average.waves for average in averages))
     return kernel_of(averages[-1].level.plan, means, waves)
 
 
-def _grow_together(averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter) -> None:
+def _grow_together(averages: Sequence[Average], rounds: Sequence[int], reporter: Reporter) -> None:
     """Add so many rounds to each average, a round of all batches in one call."""
     reporter.to_do += sum(
         more * len(average.batches[:: average.level.every]) * _cost(average.level)
@@ -233,7 +241,7 @@ def _cost(level: Level) -> float:
 
 
 def _grow_in_threads(
-    averages: Sequence[_Average], rounds: Sequence[int], reporter: Reporter, workers: int | None
+    averages: Sequence[Average], rounds: Sequence[int], reporter: Reporter, workers: int | None
 ) -> None:
     """Add so many rounds to each average, several batches at a time."""
     # Fine levels come first, because they take the longest: all threads then finish together.

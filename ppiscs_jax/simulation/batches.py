@@ -121,7 +121,7 @@ def simulate_kernel(
         else:
             sums += _grow_in_threads(plan, numbers, rounds, report, workers)
         waves = rounds.stop * plan.waves_per_round
-        means = sums / (waves / (len(plan.rings_mrad) - 1))
+        means = plan.means(sums, numbers, rounds.stop)
         kernel = kernel_of(plan, means, BATCHES * waves)
         reporter.error = error_of(kernel)
         return kernel, reporter.error

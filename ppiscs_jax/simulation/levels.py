@@ -83,6 +83,8 @@ class Level:
         if few_programs and size < self.plan.room:
             size = rings
         plan = dataclasses.replace(self.plan, waves_per_round=size)
+        if self.coarser is None:
+            plan = plan.with_control(BATCHES * waves)
         coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=size)
         return dataclasses.replace(self, plan=plan, coarser=coarser, every=every)
 
@@ -212,7 +214,8 @@ def levels_of(plans: Sequence[Plan], *, spared: bool = False) -> list[Level]:
         spared: whether levels from the third on begin in one batch of SPARED. The first difference
             holds nearly all that the coarsest grid lacks; the next ones hardly vary.
     """
-    levels = [Level(plans[0], None, 0)]
+    coarsest = plans[0].with_control(BATCHES * plans[0].waves_per_round)
+    levels = [Level(coarsest, None, 0)]
     rings = len(plans[0].rings_mrad) - 1
     for number, (coarser, plan) in enumerate(itertools.pairwise(plans), 1):
         # One stock or none for both grids: their waves then select the same repeats.

@@ -15,6 +15,13 @@ from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
 from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
 from ppiscs_jax.settings import Settings
+from ppiscs_jax.simulation.tilt_control import (
+    corrected_means,
+    order_for,
+    ring_means,
+    zernike,
+    zernike_orders,
+)
 from ppiscs_jax.types import Scalar
 
 WAVES_PER_ROUND = 8
@@ -47,6 +54,8 @@ class Plan:
         n_planes: repeats in the stock that a round's waves share. 0 where the stock would be
             too large: every wave then makes its own slices.
         seed: of all random draws.
+        tilt_order: radial order of the Zernike polynomials whose products with what the waves
+            scatter are summed as well, for `tilt_control`; 0 for none.
     """
 
     settings: Settings
@@ -58,6 +67,7 @@ class Plan:
     waves_per_round: int
     n_planes: int
     seed: int
+    tilt_order: int = 0
 
     @classmethod
     def of(
@@ -89,31 +99,60 @@ class Plan:
         n_planes = self.n_atoms if fits else 0
         return dataclasses.replace(self, grid=grid, specimen=specimen, n_planes=n_planes)
 
-    def tilts(self, batch: int, rounds: range) -> tuple[np.ndarray, np.ndarray]:
-        """Tilts of a batch's waves [mrad], (rounds, waves, 2), and their rings, (rounds, waves)."""
+    def with_control(self, waves: float) -> Self:
+        """The same plan with the Zernike polynomials that suit so many waves of all batches."""
+        return dataclasses.replace(self, tilt_order=order_for(waves, self.azimuths_deg))
+
+    def tilts(self, batch: int, rounds: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tilts of a batch's waves [mrad], their rings, and Zernike polynomials of their tilts.
+
+        Shapes (rounds, waves, 2), (rounds, waves) and (rounds, waves, polynomials).
+        """
         tilts, ring = sample_tilts(
-            tilt_azimuths_deg(self.settings),
+            self.azimuths_deg,
             self.rings_mrad,
             (self.seed, batch),
             rounds.start * self.waves_per_round,
             self.waves_per_round,
             len(rounds),
         )
+        functions = zernike(
+            self.zernike_orders,
+            np.hypot(*tilts.T) / self.rings_mrad[-1],
+            np.arctan2(*tilts.T[::-1]) - np.deg2rad(self.azimuths_deg[0]),
+        )
         tilts = (tilts + np.asarray(self.settings.mistilt_mrad)).astype(np.float32)
         shape = len(rounds), self.waves_per_round
-        return tilts.reshape(*shape, 2), ring.reshape(shape)
+        return tilts.reshape(*shape, 2), ring.reshape(shape), functions.reshape(*shape, -1)
 
     def grow(self, batch: int, round_number: int) -> np.ndarray:
-        """Sums of a batch's next waves, shape (rings, n, bins and lost).
+        """Sums of a batch's next waves, shape (rings and polynomials, n, bins and lost).
 
         The waves are computed one after the other, which is fastest on CPUs;
         `accelerator.grow` computes the waves of all batches at once.
         """
-        tilts, ring = self.tilts(batch, range(round_number, round_number + 1))
-        fractions = self._scatter(tilts[0], batch, round_number)
-        sums = np.zeros(self.sums_shape)
-        np.add.at(sums, ring[0], np.asarray(fractions, dtype=float)[: self.waves_per_round])
-        return sums
+        tilts, rings, functions = self.tilts(batch, range(round_number, round_number + 1))
+        fractions = np.asarray(self._scatter(tilts[0], batch, round_number), dtype=float)
+        weights = self.weights(rings[0], functions[0])
+        return np.tensordot(weights.T, fractions[: self.waves_per_round], 1)
+
+    def weights(self, rings: np.ndarray, functions: np.ndarray) -> np.ndarray:
+        """Weights of waves in the sums, (…, rings and polynomials); in none where a ring is −1."""
+        inside = rings[..., None] == np.arange(len(self.rings_mrad) - 1)
+        return np.concatenate([inside, functions * (rings[..., None] >= 0)], axis=-1)
+
+    def means(self, sums: np.ndarray, batches: Iterable[int], rounds: int) -> np.ndarray:
+        """Batch means in every ring, (batches, rings, …), from the sums of the first rounds."""
+        if not self.tilt_order:
+            return sums * ((len(self.rings_mrad) - 1) / (rounds * self.waves_per_round))
+        drawn = [self.tilts(batch, range(rounds)) for batch in batches]
+        _, rings, functions = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
+        return corrected_means(
+            sums,
+            rings.reshape(len(rings), -1),
+            functions.reshape(len(rings), -1, functions.shape[-1]),
+            ring_means(self.zernike_orders, self.rings_mrad),
+        )
 
     def compile(self) -> None:
         """Compile what `grow` calls, for rounds of any size."""
@@ -154,14 +193,21 @@ class Plan:
         return jnp.asarray(mistilt, jnp.float32) if any(mistilt) else None
 
     @property
+    def azimuths_deg(self) -> tuple[float, float]:
+        """Azimuths that tilts are drawn from [°]: all, or in zone axis the irreducible wedge."""
+        settings = self.settings
+        return WHOLE_AZIMUTH if any(settings.mistilt_mrad) else settings.zone_axis_data.wedge_deg
+
+    @property
+    def zernike_orders(self) -> list[tuple[int, int]]:
+        """Orders of the Zernike polynomials up to `tilt_order`."""
+        return zernike_orders(self.tilt_order, self.azimuths_deg)
+
+    @property
     def sums_shape(self) -> tuple[int, int, int]:
-        """Rings, thicknesses, bins and what is lost."""
-        return len(self.rings_mrad) - 1, self.n_atoms, len(self.angle_edges_mrad)
-
-
-def tilt_azimuths_deg(settings: Settings) -> tuple[float, float]:
-    """Azimuths that tilts are drawn from [°]: all, or in zone axis the irreducible wedge."""
-    return WHOLE_AZIMUTH if any(settings.mistilt_mrad) else settings.zone_axis_data.wedge_deg
+        """Rings and polynomials, thicknesses, bins and what is lost."""
+        sums = len(self.rings_mrad) - 1 + len(self.zernike_orders)
+        return sums, self.n_atoms, len(self.angle_edges_mrad)
 
 
 def stock_bytes(grid: CrystalGrid, n_atoms: int) -> int:

@@ -189,7 +189,7 @@ def test_levels_in_few_calls():
         return curve.ppiscs, curve.standard_error
 
     kernels = [
-        run_levels(levels_of(plans), watch, 0.01, 1 << 14, accelerated=accelerated)[0]
+        run_levels(levels_of(plans), watch, 0.004, 1 << 14, accelerated=accelerated)[0]
         for accelerated in (True, False)
     ]
     assert kernels[0].waves == kernels[1].waves > 250
