@@ -40,16 +40,17 @@ def measure(config: Config, level: Level, waves: float) -> tuple[np.ndarray, flo
 
 def with_seed(level: Level, seed: int) -> Level:
     """The same level with other tilts and displacements."""
-    plan, coarser = (p and dataclasses.replace(p, seed=seed) for p in (level.plan, level.coarser))
+    plan = dataclasses.replace(level.plan, seed=seed)
+    coarser = level.coarser and dataclasses.replace(level.coarser, seed=seed)
     return dataclasses.replace(level, plan=plan, coarser=coarser)
 
 
 def plain_means(config: Config, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of waves, powers of two, and plain means of so many: (numbers, batches, n, bins).
 
-    Without polynomials of the tilts, as the code before levels averaged.
+    Without polynomials of the tilts; in batches of their own.
     """
-    first, rounds = 4 * BATCHES, config.plain_waves // plan.waves_per_round
+    first, rounds = 2000, config.plain_waves // plan.waves_per_round
     means = []
     for batch in track(range(first, first + config.repeats * BATCHES), f"plain {plan.grid.shape}"):
         sums = np.cumsum([plan.grow(batch, number)[0] for number in range(rounds)], axis=0)
@@ -64,9 +65,13 @@ def variance_of(means: np.ndarray) -> float:
 
 
 def waves_for(variance: float, waves: np.ndarray, variances: np.ndarray) -> float:
-    """Waves of a batch that would have a variance, from variances at some numbers of waves."""
-    slope, offset = np.polyfit(np.log(waves), np.log(variances), 1)
-    return float(np.exp((np.log(variance) - offset) / slope))
+    """Waves of a batch that would have a variance, from variances at some numbers of waves.
+
+    Interpolated in logarithms; beyond the last with the slope of the last two.
+    """
+    i = int(np.clip(np.searchsorted(-variances, -variance), 1, len(waves) - 1))
+    (w0, w1), (v0, v1) = np.log(waves[i - 1 : i + 1]), np.log(variances[i - 1 : i + 1])
+    return float(np.exp(w0 + (np.log(variance) - v0) * (w1 - w0) / (v1 - v0)))
 
 
 def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
@@ -126,6 +131,10 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
                     "n": n,
                     "error_percent": float(100 * np.sqrt(variance / BATCHES)),
                     "shares_of_variance": " ".join(f"{v / variance:.2f}" for v in by_level),
+                    "coarsest_error_percent": float(100 * np.sqrt(by_level[0] / BATCHES)),
+                    "plain_coarsest_error_percent": float(
+                        100 * np.sqrt(plain_variances[plain_waves == waves[0], i][0] / BATCHES)
+                    ),
                     "waves_alone": as_many,
                     "seconds": seconds,
                     "seconds_alone": alone_s,

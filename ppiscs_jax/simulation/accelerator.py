@@ -25,6 +25,9 @@ from ppiscs_jax.simulation.plan import Plan, round_key
 PIXELS_AT_ONCE = 2**22
 """Pixels of all waves side by side that fill a GPU: more are no faster (benchmarks/gpu.py)."""
 
+SUMS_AT_ONCE = 64
+"""Sums with polynomials of the tilts are formed in multiples of so many."""
+
 MOST_STEPS = 32
 """Steps of a call. Sums grow in float32 inside of it, and in float64 from call to call."""
 
@@ -79,7 +82,7 @@ def _bytes(plan: Plan, chunk: Chunk) -> float:
     pixels = 8 * math.prod(plan.grid.shape)
     stock = plan.n_planes * plan.grid.slices_per_atom * pixels
     wave = 8 * pixels + 8 * math.prod(plan.sums_shape[1:])
-    sums = 8 * math.prod(plan.sums_shape)
+    sums = 8 * room_for_sums(plan) * math.prod(plan.sums_shape[1:])
     return chunk.rounds * chunk.batches * (stock + chunk.waves * wave + sums)
 
 
@@ -105,17 +108,16 @@ def grow(
     """
     chunk = chunk or chunk_of(plan, len(batches), device_memory_bytes(), most_rounds)
     sums = np.zeros((len(batches), *plan.sums_shape))
-    drawn = [plan.tilts(batch, rounds) for batch in batches]
-    tilts, rings, functions = (np.stack(arrays, axis=1) for arrays in zip(*drawn, strict=True))
-    weights = plan.weights(rings, functions)
     done = 0
     while done < len(rounds):
         # A call has room for more rounds than are asked for, so that one program serves all.
         call = rounds[done : done + MOST_STEPS * chunk.rounds]
-        part = slice(done, done + len(call))
+        drawn = [plan.tilts(batch, call) for batch in batches]
+        tilts, rings, polynomials = (np.stack(some, axis=1) for some in zip(*drawn, strict=True))
+        weights = plan.weights(rings, polynomials)
         try:
             added = [
-                _call(plan, chunk, batches[some], call, tilts[part, some], weights[part, some])
+                _call(plan, chunk, batches[some], call, tilts[:, some], weights[:, some])
                 for some in (
                     slice(first, first + chunk.batches)
                     for first in range(0, len(batches), chunk.batches)
@@ -159,6 +161,8 @@ def _call(
         return padded.reshape(MOST_STEPS, chunk.rounds, *values.shape[1:])
 
     numbers = in_steps(np.arange(rounds.start, rounds.stop, dtype=np.uint32))
+    n_sums = plan.sums_shape[0]
+    weights = np.pad(weights, [(0, 0)] * 3 + [(0, room_for_sums(plan) - n_sums)])
     devices = jax.local_devices()
     devices = devices[: math.gcd(len(devices), len(batches))]
     mesh = Mesh(np.array(devices), ("batches",))
@@ -178,7 +182,13 @@ def _call(
         waves_at_once=chunk.waves,
         mesh=mesh,
     )
-    return np.asarray(result, dtype=float)
+    return np.asarray(result[:, :n_sums], dtype=float)
+
+
+def room_for_sums(plan: Plan) -> int:
+    """Sums that a program forms: with polynomials some more, so that it serves all orders."""
+    n_sums = plan.sums_shape[0]
+    return math.ceil(n_sums / SUMS_AT_ONCE) * SUMS_AT_ONCE if plan.tilt_order else n_sums
 
 
 @partial(

@@ -154,7 +154,8 @@ def _compile(levels: Sequence[Level], workers: int | None, accelerated: bool) ->
                 # In a program for the device every size has its place.
                 batches = range(0, BATCHES, level.every)
                 work = partial(accelerator.compile_rounds, plan, batches, ROUNDS_TOGETHER)
-                calls[*program, plan.waves_per_round, len(batches)] = work
+                sums = accelerator.room_for_sums(plan)
+                calls[*program, plan.waves_per_round, len(batches), sums] = work
             else:
                 calls[program] = plan.compile
     list(in_threads(list(calls.values()), workers))

@@ -74,6 +74,8 @@ class Level:
     def with_waves(self, waves: float, *, few_programs: bool = False) -> Self:
         """The same level in rounds, and in batches, that suit so many waves of a batch.
 
+        On the coarsest level, also with the polynomials of the tilts that suit them.
+
         `few_programs` is for devices that need a program for every size of rounds: these then have
         as few waves as possible, or as many as usual.
         """
@@ -83,7 +85,7 @@ class Level:
         if few_programs and size < self.plan.room:
             size = rings
         plan = dataclasses.replace(self.plan, waves_per_round=size)
-        if self.coarser is None:
+        if self.coarser is None and every == 1:
             plan = plan.with_control(BATCHES * waves)
         coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=size)
         return dataclasses.replace(self, plan=plan, coarser=coarser, every=every)

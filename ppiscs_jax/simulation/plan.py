@@ -16,9 +16,10 @@ from ppiscs_jax.multislice.illumination import WHOLE_AZIMUTH, sample_tilts
 from ppiscs_jax.multislice.wave import Specimen, make_specimen, scatter_batch
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.tilt_control import (
-    corrected_means,
+    SampledTilts,
+    corrections,
     order_for,
-    ring_means,
+    ring_weights,
     zernike,
     zernike_orders,
 )
@@ -54,8 +55,8 @@ class Plan:
         n_planes: repeats in the stock that a round's waves share. 0 where the stock would be
             too large: every wave then makes its own slices.
         seed: of all random draws.
-        tilt_order: radial order of the Zernike polynomials whose products with what the waves
-            scatter are summed as well, for `tilt_control`; 0 for none.
+        tilt_order: largest radial order of the Zernike polynomials that correct the means over
+            tilts (`tilt_control`); 0 for plain means.
     """
 
     settings: Settings
@@ -108,7 +109,7 @@ class Plan:
 
         Shapes (rounds, waves, 2), (rounds, waves) and (rounds, waves, polynomials).
         """
-        tilts, ring = sample_tilts(
+        tilts, rings = sample_tilts(
             self.azimuths_deg,
             self.rings_mrad,
             (self.seed, batch),
@@ -116,14 +117,20 @@ class Plan:
             self.waves_per_round,
             len(rounds),
         )
-        functions = zernike(
+        polynomials = zernike(
             self.zernike_orders,
             np.hypot(*tilts.T) / self.rings_mrad[-1],
             np.arctan2(*tilts.T[::-1]) - np.deg2rad(self.azimuths_deg[0]),
         )
         tilts = (tilts + np.asarray(self.settings.mistilt_mrad)).astype(np.float32)
         shape = len(rounds), self.waves_per_round
-        return tilts.reshape(*shape, 2), ring.reshape(shape), functions.reshape(*shape, -1)
+        return tilts.reshape(*shape, 2), rings.reshape(shape), polynomials.reshape(*shape, -1)
+
+    def weights(self, rings: np.ndarray, polynomials: np.ndarray) -> np.ndarray:
+        """Weights of waves in the sums, (…, rings and polynomials)."""
+        inside = np.eye(len(self.rings_mrad) - 1)[rings]
+        weighted = ring_weights(self.rings_mrad)[rings, None] * polynomials
+        return np.concatenate([inside, weighted], axis=-1)
 
     def grow(self, batch: int, round_number: int) -> np.ndarray:
         """Sums of a batch's next waves, shape (rings and polynomials, n, bins and lost).
@@ -131,28 +138,25 @@ class Plan:
         The waves are computed one after the other, which is fastest on CPUs;
         `accelerator.grow` computes the waves of all batches at once.
         """
-        tilts, rings, functions = self.tilts(batch, range(round_number, round_number + 1))
+        tilts, rings, polynomials = self.tilts(batch, range(round_number, round_number + 1))
         fractions = np.asarray(self._scatter(tilts[0], batch, round_number), dtype=float)
-        weights = self.weights(rings[0], functions[0])
+        weights = self.weights(rings[0], polynomials[0])
         return np.tensordot(weights.T, fractions[: self.waves_per_round], 1)
-
-    def weights(self, rings: np.ndarray, functions: np.ndarray) -> np.ndarray:
-        """Weights of waves in the sums, (…, rings and polynomials); in none where a ring is −1."""
-        inside = rings[..., None] == np.arange(len(self.rings_mrad) - 1)
-        return np.concatenate([inside, functions * (rings[..., None] >= 0)], axis=-1)
 
     def means(self, sums: np.ndarray, batches: Iterable[int], rounds: int) -> np.ndarray:
         """Batch means in every ring, (batches, rings, …), from the sums of the first rounds."""
+        n_rings = len(self.rings_mrad) - 1
+        plain = sums[:, :n_rings] * (n_rings / (rounds * self.waves_per_round))
         if not self.tilt_order:
-            return sums * ((len(self.rings_mrad) - 1) / (rounds * self.waves_per_round))
-        drawn = [self.tilts(batch, range(rounds)) for batch in batches]
-        _, rings, functions = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
-        return corrected_means(
-            sums,
-            rings.reshape(len(rings), -1),
-            functions.reshape(len(rings), -1, functions.shape[-1]),
-            ring_means(self.zernike_orders, self.rings_mrad),
-        )
+            return plain
+        sampled = []
+        for batch in batches:
+            _, rings, polynomials = self.tilts(batch, range(rounds))
+            polynomials = polynomials.reshape(rings.size, -1)
+            sampled.append(
+                SampledTilts.of(rings.ravel(), polynomials, self.zernike_orders, self.rings_mrad)
+            )
+        return plain - corrections(sums, SampledTilts.stack(sampled), self.rings_mrad)
 
     def compile(self) -> None:
         """Compile what `grow` calls, for rounds of any size."""

@@ -87,8 +87,9 @@ def scattering_kernel(
 
     Most waves are computed on a coarse grid, which is not converged. A few waves are computed on
     both the coarse and the converged grid, and their differences correct the result without bias
-    (`levels`). The numbers of waves are chosen for the detectors in `detectors_mrad`; other
-    detectors can have larger errors, which their standard errors include.
+    (`levels`). Zernike polynomials correct what the sampled tilts miss (`tilt_control`). The
+    numbers of waves are chosen for the detectors in `detectors_mrad`; other detectors can have
+    larger errors, which their standard errors include.
 
     Args:
         settings: specimen and voltage; their aperture and detector are simulated if no others are

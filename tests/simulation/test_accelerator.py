@@ -25,11 +25,20 @@ COPPER = Settings("Cu", "100", 100.0, 20.0, 60.0, 200.0, 0.1)
 TILTED = dataclasses.replace(COPPER, mistilt_mrad=(3.0, 0.0))
 
 
+def small_plan():
+    """Two rings, three atoms, a small cell; mistilted, so that the optical axis counts.
+
+    With polynomials of the tilts.
+    """
+    grid = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
+    rings, bins = np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20)
+    return Plan.of(TILTED, grid, rings, bins, 3, 5).with_control(128)
+
+
 @pytest.fixture(scope="module")
 def plan():
-    """Two rings, three atoms, a small cell; mistilted, so that the optical axis counts."""
-    grid = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
-    return Plan.of(TILTED, grid, np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20), 3, 5)
+    """One plan for all tests."""
+    return small_plan()
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +121,13 @@ def test_chunks_follow_memory(plan):
 
 @pytest.mark.slow
 def test_no_compilation_within_a_rung(plan):
-    """Another element, voltage, and number of rounds on the same grid: the same program."""
+    """Another element, voltage, order of polynomials, number of rounds: the same program."""
     silver = Settings("Ag", "100", 120.0, 20.0, 60.0, 200.0, 0.12, mistilt_mrad=(0.0, 2.0))
     chunk = Chunk(1, 16, 8)
     accelerator.grow(plan, range(16), range(1), lambda _: None, chunk)
     before = accelerator.scatter_rounds._cache_size()
     other = Plan.of(silver, plan.grid, plan.rings_mrad, plan.angle_edges_mrad, 3, 6)
+    other = other.with_control(1 << 9)
     accelerator.grow(other, range(16), range(3), lambda _: None, chunk)
     assert accelerator.scatter_rounds._cache_size() == before
 
@@ -156,14 +166,10 @@ def test_programs_of_the_data_set_are_few():
 
 SCRIPT = """
 import numpy as np, jax
-from tests.simulation.test_accelerator import COPPER, TILTED
+from tests.simulation.test_accelerator import small_plan
 from ppiscs_jax.simulation import accelerator
-from ppiscs_jax.multislice.grid import make_grid
-from ppiscs_jax.simulation.plan import Plan
 assert len(jax.local_devices()) == 2
-grid = make_grid("100", COPPER.element_data.lattice_angstrom, 8.0, cell_angstrom=3.0)
-plan = Plan.of(TILTED, grid, np.array([0, 10.0, 20.0]), np.arange(0, 201.0, 20), 3, 5)
-np.save("sums.npy", accelerator.grow(plan, range(16), range(1, 3), lambda _: None))
+np.save("sums.npy", accelerator.grow(small_plan(), range(16), range(1, 3), lambda _: None))
 """
 
 
