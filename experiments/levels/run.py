@@ -13,6 +13,7 @@ from rich.progress import track
 from experiments.common import main, save_cases
 from experiments.levels.figure import draw
 from experiments.levels.schema import Case, Config
+from ppiscs_jax.errors import InputError
 from ppiscs_jax.simulation.averaging import Average
 from ppiscs_jax.simulation.batches import BATCHES
 from ppiscs_jax.simulation.grids import simulation_grid
@@ -88,12 +89,13 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     finest = fine.resampled(config.truncation_factor * fine.band_limit)
     plans = [plan.on(grid) for grid in grids]
     levels = levels_of(plans)
+    if len(levels) != len(case.waves):
+        raise InputError(f"waves = {case.waves}: must be {len(levels)} numbers, one a level")
 
     alone, alone_seconds = measure(
         config, dataclasses.replace(levels_of([plan])[0], first_batch=1000), config.alone_waves
     )
-    waves = config.waves[str(len(levels))]
-    parts = [measure(config, level, w) for level, w in zip(levels, waves, strict=True)]
+    parts = [measure(config, level, w) for level, w in zip(levels, case.waves, strict=True)]
     seconds = sum(spent for _, spent in parts)
     plain_waves, plain = plain_means(config, plans[0])
     truncation, _ = measure(config, levels_of([plan, plan.on(finest)])[-1], config.truncation_waves)
@@ -133,7 +135,7 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
                     "shares_of_variance": " ".join(f"{v / variance:.2f}" for v in by_level),
                     "coarsest_error_percent": float(100 * np.sqrt(by_level[0] / BATCHES)),
                     "plain_coarsest_error_percent": float(
-                        100 * np.sqrt(plain_variances[plain_waves == waves[0], i][0] / BATCHES)
+                        100 * np.sqrt(plain_variances[plain_waves == case.waves[0], i][0] / BATCHES)
                     ),
                     "waves_alone": as_many,
                     "seconds": seconds,

@@ -19,12 +19,14 @@ class Case(Illuminated):
         n_atoms: thicknesses that are reported, the last one is simulated [atoms per column].
         watched_mrad: the detectors for which levels are chosen.
         detectors_mrad: the detectors that are reported; the coarsest grid should hold them.
+        waves: waves of a batch on each level, the coarsest first; below 1 only some batches get any.
     """
 
     outer_mrad: PositiveFloat
     n_atoms: Annotated[list[PositiveInt], Field(min_length=1)]
     watched_mrad: Annotated[list[Annulus], Field(min_length=1)]
     detectors_mrad: Annotated[list[Annulus], Field(min_length=1)]
+    waves: Annotated[list[PositiveFloat], Field(min_length=1)]
 
 
 class Config(Model):
@@ -36,8 +38,6 @@ class Config(Model):
         relative_error: error for which levels are chosen.
         alone_waves: waves of a batch on the converged grid alone.
         plain_waves: waves of a batch on the coarsest grid, of which plain means are formed.
-        waves: waves of a batch on each level, by the number of levels; below 1 only some batches
-            get any.
         truncation_waves: waves of a batch on the finest grid and on one with `truncation_factor`
             times its band limit.
         truncation_factor: how much finer that grid is.
@@ -49,24 +49,16 @@ class Config(Model):
     relative_error: Annotated[float, Field(gt=0, lt=1)]
     alone_waves: PositiveFloat
     plain_waves: Annotated[int, Field(ge=16)]
-    waves: dict[str, list[PositiveFloat]]
     truncation_waves: PositiveFloat
     truncation_factor: Annotated[float, Field(gt=1, le=4)]
     cases: Annotated[list[Case], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":
-        for levels, waves in self.waves.items():
-            if str(len(waves)) != levels:
-                raise ValueError(f"waves.{levels} = {waves}: must be one number a level")
-        for waves in [
-            self.alone_waves,
-            self.plain_waves,
-            self.truncation_waves,
-            *chain(*self.waves.values()),
-        ]:
-            if not math.log2(waves).is_integer():
-                raise ValueError(f"waves = {waves}: must be a power of two, for Sobol points")
+        waves = chain(*(case.waves for case in self.cases))
+        for number in [self.alone_waves, self.plain_waves, self.truncation_waves, *waves]:
+            if not math.log2(number).is_integer():
+                raise ValueError(f"waves = {number}: must be a power of two, for Sobol points")
         for case in self.cases:
             for inner, outer in case.detectors_mrad + case.watched_mrad:
                 if not inner < outer <= case.outer_mrad:
