@@ -19,7 +19,8 @@ class Case(Illuminated):
         n_atoms: thicknesses that are reported, the last one is simulated [atoms per column].
         watched_mrad: the detectors for which levels are chosen.
         detectors_mrad: the detectors that are reported; the coarsest grid should hold them.
-        waves: waves of a batch on each level, the coarsest first; below 1 only some batches get any.
+        waves: waves of a batch on each level, the coarsest first; below 1 only some batches get
+            any.
     """
 
     outer_mrad: PositiveFloat
