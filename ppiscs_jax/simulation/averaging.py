@@ -1,5 +1,6 @@
 """Averages over levels of band limit, until the error asked for is reached."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ CONTINUED = 4
 Its variance then has a part in the choice, but a small one: if all of a level's number of waves
 followed from its pilot, which is a share f of them, its variance would on average be reported
 0.15 f too small (15 degrees of freedom), and a fine level has only a part of the variance.
+"""
+
+TILTED = 1.1
+TILTED_RATE = 2.0
+"""Where plain means of the coarsest level vary so many times as much as corrected ones, tilts are
+what makes it vary. Its variance then falls like waves^−TILTED_RATE or faster, at up to some hundred
+waves a batch, because the tilts become denser and the polynomials more.
 """
 
 Watch = Callable[[ScatteringKernel], tuple[np.ndarray, np.ndarray]]
@@ -68,6 +76,12 @@ class Average:
         """Batch means of what goes into every bin or is lost, (batches, rings, n, bins + 1)."""
         level = self.level
         return level.every * level.plan.means(self.sums, self.batches, self.rounds)
+
+    @property
+    def plain_means(self) -> np.ndarray:
+        """Batch means that the polynomials of the tilts do not correct."""
+        plain = dataclasses.replace(self.level.plan, tilt_order=0)
+        return self.level.every * plain.means(self.sums, self.batches, self.rounds)
 
 
 def run_levels(
@@ -117,9 +131,12 @@ def run_levels(
             return kernel, error
         parts = [_relative_variance(watch, _kernel([a]), kernel) for a in averages]
         variances = np.array(parts) * (error**2 / np.max(np.sum(parts, axis=0)))
+        rates = np.ones(variances.shape)
+        rates[0] = _rate_of_coarsest(watch, averages[0], kernel, parts[0])
         wanted = share_waves(
             levels,
             variances,
+            rates,
             [average.waves for average in averages],
             (AIM * target) ** 2,
             max_waves / BATCHES,
@@ -164,6 +181,7 @@ def _compile(levels: Sequence[Level], workers: int | None, accelerated: bool) ->
 def share_waves(
     levels: Sequence[Level],
     variances: np.ndarray,
+    rates: np.ndarray,
     waves: Sequence[float],
     goal: float,
     most: float,
@@ -176,31 +194,46 @@ def share_waves(
     Args:
         levels: the levels.
         variances: what each level contributes to the variance of all that is watched with the
-            waves at hand, (levels, …). They fall as waves^(−2 / RATE) on the coarsest level and
-            as 1 / waves on the others, whose differences gain little from Sobol points.
+            waves at hand, (levels, …).
+        rates: exponents r of the law waves^−r by which they fall, (levels, …).
         waves: the waves of a batch at hand, on average over batches.
         goal: variance wanted of everything.
         most: waves of a batch on all levels together that are not exceeded.
     """
-    flat = variances.reshape(len(levels), -1)
-    rates = np.array([2 / RATE] + [1.0] * (len(levels) - 1))
+    flat, rates = (values.reshape(len(levels), -1) for values in (variances, rates))
     steps = [level.step for level in levels]
     wanted = list(waves)
     while True:
-        expected = flat * (np.divide(waves, wanted) ** rates)[:, None]
+        expected = flat * np.divide(waves, wanted)[:, None] ** rates
         worst = np.argmax(expected.sum(axis=0))
         if expected[:, worst].sum() <= goal:
             return wanted
         gains, more = [], []
         for i, (level, now) in enumerate(zip(levels, wanted, strict=True)):
             after = now + steps[i] * max(1, now // (20 * steps[i]))
-            saved = expected[i, worst] * (1 - (now / after) ** rates[i])
+            saved = expected[i, worst] * (1 - (now / after) ** rates[i, worst])
             gains.append(saved / (level.cost(after) - level.cost(now)))
             more.append(after)
         best = int(np.argmax(gains))
         if sum(wanted) - wanted[best] + more[best] > most:
             return wanted
         wanted[best] = more[best]
+
+
+def _rate_of_coarsest(
+    watch: Watch, average: Average, kernel: ScatteringKernel, variance: np.ndarray
+) -> np.ndarray:
+    """By which power of the number of waves the coarsest level's variance of what is watched falls.
+
+    That of differences falls like 1 / waves: they gain little from Sobol points.
+    """
+    usual = np.full(variance.shape, 2 / RATE)
+    if not average.level.plan.tilt_order:
+        return usual
+    waves = round(BATCHES * average.waves)
+    plain = kernel_of(average.level.plan, average.plain_means, waves)
+    tilted = _relative_variance(watch, plain, kernel) > TILTED * variance
+    return np.where(tilted, TILTED_RATE, usual)
 
 
 def _relative_variance(watch: Watch, part: ScatteringKernel, whole: ScatteringKernel) -> np.ndarray:

@@ -115,6 +115,7 @@ class Normal:
     settings = COPPER
     room = 8
     n_atoms = n_planes = 1
+    tilt_order = 0
 
     @property
     def grid(self):
@@ -181,19 +182,19 @@ def test_waves_are_shared_out_at_the_least_cost():
     some = normal_levels(0)
     variances = np.array([[2e-5, 5e-6], [3e-6, 8e-6], [4e-7, 2e-7]])
     at_hand, goal = [8, 1, 0.25], 4e-6
-    rates = np.array([1.25, 1.0, 1.0])
+    rates = np.array([[1.25, 2.0], [1.0, 1.0], [1.0, 1.0]])
 
     def cost(waves):
         return sum(level.cost(w) for level, w in zip(some, waves, strict=True))
 
     def meets(waves):
-        return np.all((variances * ((np.array(at_hand) / waves) ** rates)[:, None]).sum(0) <= goal)
+        return np.all((variances * np.divide(at_hand, waves)[:, None] ** rates).sum(0) <= goal)
 
-    found = share_waves(some, variances, at_hand, goal, 1 << 20)
+    found = share_waves(some, variances, rates, at_hand, goal, 1 << 20)
     assert meets(found)
     every = itertools.product(range(8, 80, 8), range(1, 16), (0.25, 0.5, 1, 2))
     assert cost(found) <= 1.1 * min(cost(waves) for waves in every if meets(waves))
-    assert sum(share_waves(some, variances, at_hand, goal, 20)) <= 20
+    assert sum(share_waves(some, variances, rates, at_hand, goal, 20)) <= 20
 
 
 def test_levels_are_chosen_by_cost():
