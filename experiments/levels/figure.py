@@ -21,11 +21,11 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
             gains = [r["gain"] for r in mine if r["n"] == n]
             panel.plot(names, gains, marker, label=f"n = {n}")
         panel.axhline(1, color="0.5", linewidth=0.8)
-        panel.set_ylim(bottom=0)
         panel.set_title(case)
         panel.set_xlabel("detector [mrad]")
         panel.tick_params(axis="x", rotation=60)
         tidy(panel)
+    panels[0].set_ylim(0, 1.05 * max(r["gain"] for r in rows))
     panels[0].set_ylabel("time of one level over several")
     panels[0].legend(frameon=False)
     return figure
