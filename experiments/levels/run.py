@@ -46,12 +46,12 @@ def with_seed(level: Level, seed: int) -> Level:
     return dataclasses.replace(level, plan=plan, coarser=coarser)
 
 
-def plain_means(config: Config, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+def plain_means(config: Config, case: Case, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of waves, powers of two, and plain means of so many: (numbers, batches, n, bins).
 
     Without polynomials of the tilts; in batches of their own.
     """
-    first, rounds = 2000, config.plain_waves // plan.waves_per_round
+    first, rounds = 2000, case.plain_waves // plan.waves_per_round
     means = []
     for batch in track(range(first, first + config.repeats * BATCHES), f"plain {plan.grid.shape}"):
         sums = np.cumsum([plan.grow(batch, number)[0] for number in range(rounds)], axis=0)
@@ -97,7 +97,7 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     )
     parts = [measure(config, level, w) for level, w in zip(levels, case.waves, strict=True)]
     seconds = sum(spent for _, spent in parts)
-    plain_waves, plain = plain_means(config, plans[0])
+    plain_waves, plain = plain_means(config, case, plans[0])
     truncation, _ = measure(config, levels_of([plan, plan.on(finest)])[-1], config.truncation_waves)
 
     def collected(means: np.ndarray, inner: float, outer: float) -> np.ndarray:

@@ -21,6 +21,7 @@ class Case(Illuminated):
         detectors_mrad: the detectors that are reported; the coarsest grid should hold them.
         waves: waves of a batch on each level, the coarsest first; below 1 only some batches get
             any.
+        plain_waves: waves of a batch on the coarsest grid, of which plain means are formed.
     """
 
     outer_mrad: PositiveFloat
@@ -28,6 +29,7 @@ class Case(Illuminated):
     watched_mrad: Annotated[list[Annulus], Field(min_length=1)]
     detectors_mrad: Annotated[list[Annulus], Field(min_length=1)]
     waves: Annotated[list[PositiveFloat], Field(min_length=1)]
+    plain_waves: Annotated[int, Field(ge=16)]
 
 
 class Config(Model):
@@ -38,7 +40,6 @@ class Config(Model):
         repeats: times that every level is computed, with seeds of its own, for better variances.
         relative_error: error for which levels are chosen.
         alone_waves: waves of a batch on the converged grid alone.
-        plain_waves: waves of a batch on the coarsest grid, of which plain means are formed.
         truncation_waves: waves of a batch on the finest grid and on one with `truncation_factor`
             times its band limit.
         truncation_factor: how much finer that grid is.
@@ -49,15 +50,14 @@ class Config(Model):
     repeats: PositiveInt
     relative_error: Annotated[float, Field(gt=0, lt=1)]
     alone_waves: PositiveFloat
-    plain_waves: Annotated[int, Field(ge=16)]
     truncation_waves: PositiveFloat
     truncation_factor: Annotated[float, Field(gt=1, le=4)]
     cases: Annotated[list[Case], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":
-        waves = chain(*(case.waves for case in self.cases))
-        for number in [self.alone_waves, self.plain_waves, self.truncation_waves, *waves]:
+        waves = chain(*([*case.waves, case.plain_waves] for case in self.cases))
+        for number in [self.alone_waves, self.truncation_waves, *waves]:
             if not math.log2(number).is_integer():
                 raise ValueError(f"waves = {number}: must be a power of two, for Sobol points")
         for case in self.cases:

@@ -42,6 +42,11 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
 
 BULK_FRACTION = 0.99
 BULK_MARGIN = 1.05
+NARROW_MARGIN = 1.25
+NARROW = 1.2
+"""Below this ratio of outer to inner angle a detector is narrow: what a coarse grid misses beside
+its band limit, and what coarse slices change, then hardly averages out over the detector."""
+
 LEAST_SHARE = 0.4
 
 
@@ -52,12 +57,14 @@ def coarse_band_limit_inv_angstrom(
 
     It need not be converged, only cheap and close. With an intensity that falls as θ⁻⁴, an
     annulus θᵢ–θₑ collects BULK_FRACTION of its electrons below θ_b, and k_c = BULK_MARGIN ·
-    θ_b / λ, at least LEAST_SHARE of the converged band limit. Where bins of a kernel reach
+    θ_b / λ, at least LEAST_SHARE of the converged band limit; with NARROW_MARGIN for narrow
+    detectors (experiments/levels). Where bins of a kernel reach
     beyond the detectors, to `outer_mrad`, k_c includes them too, since they may be evaluated later.
     """
     inner, outer = np.maximum(np.asarray(detectors_mrad, dtype=float), 1.0).T
     bulk = (BULK_FRACTION * outer**-2 + (1 - BULK_FRACTION) * inner**-2) ** -0.5
-    reach = BULK_MARGIN * float(np.max(bulk))
+    margin = np.where(outer < NARROW * inner, NARROW_MARGIN, BULK_MARGIN)
+    reach = float(np.max(margin * bulk))
     if outer_mrad > np.max(outer) + 1e-9:
         reach = max(reach, outer_mrad)
     with jax.ensure_compile_time_eval():

@@ -26,7 +26,7 @@ from ppiscs_jax.multislice.grid import CrystalGrid, on_ladder
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.batches import BATCHES, PILOT_IS_ENOUGH, RATE
-from ppiscs_jax.simulation.grids import coarse_band_limit_inv_angstrom
+from ppiscs_jax.simulation.grids import NARROW, coarse_band_limit_inv_angstrom
 from ppiscs_jax.simulation.plan import WAVES_PER_ROUND, Plan
 
 ROUNDS_TOGETHER = 1
@@ -115,9 +115,7 @@ LEVEL_SHARE = 0.1
 """Waves that a level usually gets, over those of the next coarser one."""
 
 MOST_LAYERS_PER_SLICE = 2
-LEAST_WIDTH = 1.2
-"""Atomic layers that a slice of the coarsest grid may hold, and outer over inner angle of detectors
-from which on it does: what slices change averages out over wide detectors, not over narrow ones."""
+"""Atomic layers that a slice of the coarsest grid may hold, where no narrow detector is watched."""
 
 PILOT_ERROR = 0.009
 PILOT_ERROR_THIN = 0.002
@@ -164,7 +162,7 @@ def level_grids(
     band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
     layers = len(fine.sites)
     inner, outer = np.asarray(detectors_mrad).T
-    if layers > MOST_LAYERS_PER_SLICE or np.any(outer < LEAST_WIDTH * inner):
+    if layers > MOST_LAYERS_PER_SLICE or np.any(outer < NARROW * inner):
         layers = 1
     rung = on_ladder if accelerated else float
     coarse = fine.resampled(rung(band_limit * a), layers)
