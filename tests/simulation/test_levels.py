@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import t as student_t
 
 from ppiscs_jax import Settings
+from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.grid import make_grid
 from ppiscs_jax.simulation.averaging import Average, run_levels, share_waves
 from ppiscs_jax.simulation.batches import BATCHES
@@ -200,8 +201,9 @@ def test_waves_are_shared_out_at_the_least_cost():
 def test_levels_are_chosen_by_cost():
     """One level where waves are few, two for a usual thick curve, more for small errors.
 
-    The coarse grid has one slice a repeat, but not for narrow detectors; all are of one
-    supercell, and below 0.1 % the finest lies above the converged grid.
+    The coarse grid has one slice a repeat, but not for narrow detectors, which it holds with a
+    wider margin; all are of one supercell, and below 0.1 % the finest lies above the converged
+    grid.
     """
     gold = Settings("Au", "110", 300.0, 20.0, 60.0, 200.0, 0.085)
     detectors = np.array([[60.0, 200.0]])
@@ -215,5 +217,8 @@ def test_levels_are_chosen_by_cost():
         assert np.all(np.diff([np.prod(g.shape) * g.slices_per_atom for g in grids]) > 0)
         assert len(grids) == 1 or grids[0].slices_per_atom == 1
     assert numbers == [1, 2, 3, 4]
-    narrow = level_grids(gold, fine, np.array([[100.0, 110.0]]), 200.0, 87, 0.005, 1 << 20)
+    fine = simulation_grid(gold, 110.0, 87, 20.0)
+    narrow = level_grids(gold, fine, np.array([[100.0, 110.0]]), 110.0, 87, 0.005, 1 << 20)
+    a, wavelength = gold.element_data.lattice_angstrom, float(wavelength_angstrom(300.0))
+    assert 1e3 * narrow[0].band_limit / a * wavelength > 1.2 * 110
     assert [grid.slices_per_atom for grid in narrow] == [2, 2]
