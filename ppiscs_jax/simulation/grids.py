@@ -43,7 +43,7 @@ def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int)
 BULK_FRACTION = 0.99
 BULK_MARGIN = 1.05
 NARROW_MARGIN = 1.25
-NARROW = 1.2
+NARROW = 1.5
 """Below this ratio of outer to inner angle a detector is narrow: what a coarse grid misses beside
 its band limit, and what coarse slices change, then hardly averages out over the detector."""
 
