@@ -75,8 +75,12 @@ def waves_for(variance: float, waves: np.ndarray, variances: np.ndarray) -> floa
     return float(np.exp(w0 + (np.log(variance) - v0) * (w1 - w0) / (v1 - v0)))
 
 
-def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
-    """Rows of a case: one a detector and thickness."""
+def plans_of(config: Config, case: Case) -> tuple[Plan, list[Plan]]:
+    """The plan on the converged grid, and those of all levels, the coarsest first.
+
+    Raises:
+        InputError: bad settings, or not one number of waves a level.
+    """
     settings = case.settings(case.watched_mrad[0])
     n_atoms, watched = max(case.n_atoms), np.array(case.watched_mrad)
     edges = np.unique(np.array([*case.detectors_mrad, *case.watched_mrad]))
@@ -86,11 +90,18 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
     grids = level_grids(
         settings, fine, watched, case.outer_mrad, n_atoms, config.relative_error, 1 << 20
     )
-    finest = fine.resampled(config.truncation_factor * fine.band_limit)
-    plans = [plan.on(grid) for grid in grids]
-    levels = levels_of(plans)
-    if len(levels) != len(case.waves):
-        raise InputError(f"waves = {case.waves}: must be {len(levels)} numbers, one a level")
+    if len(grids) != len(case.waves):
+        raise InputError(
+            f"waves = {case.waves}: must be one number for each of {len(grids)} levels"
+        )
+    return plan, [plan.on(grid) for grid in grids]
+
+
+def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
+    """Rows of a case: one a detector and thickness."""
+    plan, plans = plans_of(config, case)
+    levels, edges = levels_of(plans), plan.angle_edges_mrad
+    finest = plan.grid.resampled(config.truncation_factor * plan.grid.band_limit)
 
     alone, alone_seconds = measure(
         config, dataclasses.replace(levels_of([plan])[0], first_batch=1000), config.alone_waves
@@ -156,8 +167,8 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
 
 def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
-    for case in config.cases:  # bad settings are reported before any work
-        case.settings(case.watched_mrad[0])
+    for case in config.cases:  # problems of all cases are reported before any work
+        plans_of(config, case)
     parts = (simulate(config, case) for case in config.cases)
     save_cases(config, parts, draw, out / "levels.png")
 

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from experiments.common import Annulus
 from ppiscs_jax.config import Model
 from ppiscs_jax.settings_config import Illuminated
+from ppiscs_jax.simulation.plan import WAVES_PER_ROUND
 
 
 class Case(Illuminated):
@@ -61,6 +62,11 @@ class Config(Model):
             if not math.log2(number).is_integer():
                 raise ValueError(f"waves = {number}: must be a power of two, for Sobol points")
         for case in self.cases:
+            if not WAVES_PER_ROUND <= case.waves[0] <= case.plain_waves:
+                raise ValueError(
+                    f"waves[0] = {case.waves[0]}: must be {WAVES_PER_ROUND} to plain_waves, "
+                    f"{case.plain_waves}, for the comparison with plain means"
+                )
             for inner, outer in case.detectors_mrad + case.watched_mrad:
                 if not inner < outer <= case.outer_mrad:
                     raise ValueError(f"cases: {inner:g}–{outer:g} mrad lies beyond outer_mrad")
