@@ -175,6 +175,12 @@ def column_area_angstrom2(element: Element, zone: ZoneAxis) -> float:
     return zone.column_area * element.lattice_angstrom**2
 
 
+def repeat_angstrom(atomic_number: int, zone_code: int) -> float:
+    """Length along the beam after which planes repeat [Å], from numbers of `Settings.to_vector`."""
+    (zone,) = (z for z in ZONE_AXES.values() if z.code == zone_code)
+    return zone.repeat * element(atomic_number).lattice_angstrom
+
+
 def specimen_name(atomic_number: float, zone_code: float) -> str:
     """A specimen from its two numbers in `Settings.to_vector`, such as "Au [110]"."""
     symbols: dict[float, str] = {e.atomic_number: e.symbol for e in ELEMENTS.values()}

@@ -197,18 +197,18 @@ function alongVoltage(about, kv) {
   return -(((1 + kv / about.rest_energy_kev) * wavelength(about, kv)) ** 2);
 }
 
-/** Where a collection angle is along its axis [mrad]. */
-function alongAngle(about, angle, kv, aperture) {
+/** Where a collection angle is along its axis [mrad]; `repeat` is that of the planes [Å]. */
+function alongAngle(about, angle, kv, aperture, repeat) {
   const c = about.constants;
+  if (angle < aperture) return (angle * c.REFERENCE_MRAD) / aperture;
+  const length = wavelength(about, kv);
+  const ratio = wavelength(about, c.REFERENCE_KV) / length;
+  const past = c.PAST_ZONE * 1e3 * Math.sqrt((2 * length) / repeat);
+  const fall = smoothStep((angle - past) / Math.min(c.FALL_MRAD, c.LARGEST_MRAD - past));
+  const far = angle * (1 + (Math.sqrt(ratio) - 1) * (1 - fall));
+  const beside = c.REFERENCE_MRAD + (angle - aperture) * ratio;
   const outside = smoothStep((angle - aperture) / c.REACH_MRAD);
-  const moved =
-    angle < aperture
-      ? (angle * c.REFERENCE_MRAD) / aperture
-      : angle + (c.REFERENCE_MRAD - aperture) * (1 - outside);
-  const stretch = Math.sqrt(wavelength(about, c.REFERENCE_KV) / wavelength(about, kv)) - 1;
-  const rise = smoothStep((angle - c.STRETCHED_FROM_MRAD) / c.RISE_MRAD);
-  const fall = smoothStep((angle - c.LEFT_FROM_MRAD) / c.FALL_MRAD);
-  return moved + angle * stretch * rise * (1 - fall);
+  return beside + (far - beside) * outside;
 }
 
 /**
@@ -224,8 +224,9 @@ function beyondAngles(about, group, coefficients, x, anglesMrad) {
   const rmsd = near(about.rmsd, (x.rmsd - low) / (high - low));
   const k = about.thickness.length;
   const atoms = about.thickest[index];
+  const repeat = about.spacing[group.zone] * about.elements[group.symbol].lattice_angstrom;
   return anglesMrad.map((angle) => {
-    const along = near(about.angle, alongAngle(about, angle, x.kv, x.aperture));
+    const along = near(about.angle, alongAngle(about, angle, x.kv, x.aperture, repeat));
     const mixed = new Float64Array(k);
     voltage.weights.forEach((weight, i) => {
       const values = coefficients.scattered(voltage.first + i);

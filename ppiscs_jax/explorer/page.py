@@ -41,12 +41,11 @@ SCRIPTS = (
 CONSTANTS = (
     "VOLTAGE_GAP",
     "REFERENCE_KV",
-    "STRETCHED_FROM_MRAD",
-    "RISE_MRAD",
-    "LEFT_FROM_MRAD",
-    "FALL_MRAD",
     "REFERENCE_MRAD",
     "REACH_MRAD",
+    "PAST_ZONE",
+    "FALL_MRAD",
+    "LARGEST_MRAD",
 )
 """Constants of `surrogate.additive` that `model.js` uses."""
 

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
-from ppiscs_jax.settings import DETECTOR, Column
+from ppiscs_jax.crystal import repeat_angstrom
+from ppiscs_jax.settings import DETECTOR, LARGEST_MRAD, Column
 from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.ranges import TrainedRange
 from ppiscs_jax.surrogate.splines import SplineAxis
@@ -35,38 +36,44 @@ VOLTAGE_GAP = 0.03
 simulations at 70, 90 and 250 kV (experiments/fresh_check, between_voltages.npz)."""
 
 
-REFERENCE_KV = 120.0
-STRETCHED_FROM_MRAD, RISE_MRAD = 35.0, 45.0
-LEFT_FROM_MRAD, FALL_MRAD = 90.0, 160.0
-"""Angles are stretched by the square root of the wavelength, compared with that at the reference;
-not near the aperture and less and less towards 250 mrad, so that both ends stay where they are.
-Leaving one voltage out, this halves the largest errors."""
+REFERENCE_KV, REFERENCE_MRAD = 120.0, 26.0
+"""Voltage and aperture at which places on the axis of angles are the angles themselves, far from
+the aperture."""
 
+REACH_MRAD = 50.0
+"""So far outside of the aperture, places change from those of Bragg discs to those of Laue zones."""
 
-REFERENCE_MRAD, REACH_MRAD = 26.0, 50.0
-"""The edge of the aperture is moved to the reference, and angles up to so far outside of it less
-and less: what is scattered changes fastest beside that edge."""
+PAST_ZONE, FALL_MRAD = 1.03, 160.0
+"""From this multiple of the first Laue zone's angle on, places go back to the angles themselves,
+over so many mrad or up to LARGEST_MRAD."""
 
 
 def along_angle(
-    angle_mrad: Float[Array, "*some"], voltage_kv: Scalar, convergence_mrad: Scalar
+    angle_mrad: Float[Array, "*some"],
+    voltage_kv: Scalar,
+    convergence_mrad: Scalar,
+    repeat_angstrom: Scalar,
 ) -> Float[Array, "*some"]:
-    """Coordinate of a collection angle on its axis [mrad], increasing with the angle.
+    """Place of a collection angle on its axis [mrad], increasing with the angle.
 
-    Rings of higher-order Laue zones lie at angles ∝ √λ, and the edge of the unscattered beam at
-    the convergence angle. On this axis they move neither with the voltage nor with the aperture,
-    and can be interpolated.
+    What scatters sharply has the same place at all voltages and apertures there, and can be
+    interpolated. Beside the aperture these are the discs of Bragg reflections, whose distance from
+    the aperture's edge is proportional to λ; then the ring of the first Laue zone, at
+    √(2λ / `repeat_angstrom`) for planes that repeat after that length [Å]. Directions in which
+    Kikuchi lines meet stay at the same angles, and most of them lie further out.
     """
+    wavelength = wavelength_angstrom(voltage_kv)
+    ratio = wavelength_angstrom(REFERENCE_KV) / wavelength
+    past = PAST_ZONE * 1e3 * jnp.sqrt(2 * wavelength / repeat_angstrom)
+    fall = _smooth_step((angle_mrad - past) / jnp.minimum(FALL_MRAD, LARGEST_MRAD - past))
+    far = angle_mrad * (1 + (jnp.sqrt(ratio) - 1) * (1 - fall))
+    beside = REFERENCE_MRAD + (angle_mrad - convergence_mrad) * ratio
     outside = _smooth_step((angle_mrad - convergence_mrad) / REACH_MRAD)
-    moved = jnp.where(
+    return jnp.where(
         angle_mrad < convergence_mrad,
         angle_mrad * REFERENCE_MRAD / convergence_mrad,
-        angle_mrad + (REFERENCE_MRAD - convergence_mrad) * (1 - outside),
+        beside + (far - beside) * outside,
     )
-    wavelengths = wavelength_angstrom(REFERENCE_KV) / wavelength_angstrom(voltage_kv)
-    rise = _smooth_step((angle_mrad - STRETCHED_FROM_MRAD) / RISE_MRAD)
-    fall = _smooth_step((angle_mrad - LEFT_FROM_MRAD) / FALL_MRAD)
-    return moved + angle_mrad * (jnp.sqrt(wavelengths) - 1) * rise * (1 - fall)
 
 
 def _smooth_step(x: Float[Array, "*some"]) -> Float[Array, "*some"]:
@@ -239,7 +246,10 @@ class AdditiveModel:
             weights = weights.reshape(len(angles_mrad), -1)
             return jnp.matmul(weights, near.reshape(weights.shape[1], -1), precision=EXACT)
 
-        along = along_angle(angles_mrad, voltage, convergence)
+        repeats = jnp.array(
+            [repeat_angstrom(*specimen) for specimen in self.trained_range.specimens]
+        )
+        along = along_angle(angles_mrad, voltage, convergence, repeats[group])
         curves = jnp.matmul(jax.vmap(scattered)(along), self.thickness, precision=EXACT)
         # Most detectors lie outside the aperture, and need not look at the unscattered beam.
         curves += jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))

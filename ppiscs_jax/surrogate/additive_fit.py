@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, column_area_angstrom2
+from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, column_area_angstrom2, repeat_angstrom
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.surrogate.additive import (
     REFERENCE_MRAD,
@@ -25,6 +25,11 @@ THICKNESS_POWER = 0.8
 """Knots are even in n^0.8: curves bend most where they begin. 38 coefficients for 87 atoms leave
 out 0.03 % of the maximum, which is noise of single thicknesses."""
 
+RMSD_KNOT = 0.3
+"""Place of the inner knot along rmsd, as a fraction of its range: cubics without one miss how
+rings of Laue zones fade, by up to 1 % of 20-mrad detectors around them. More knots would keep more
+noise."""
+
 INSIDE_WEIGHT = 1e-3
 """Weight of coefficients inside the aperture where coefficients have to be put in falling order."""
 
@@ -36,8 +41,8 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     """An additive model of a data set.
 
     Splines go through the nodes of voltage (quadratic), aperture (cubic) and collection angle
-    (quadratic); along rmsd (one cubic) and thickness they are fitted, which averages noise. The
-    unscattered beam is fitted along rmsd and voltage with coefficients not below 0.
+    (quadratic); along rmsd (cubic, one inner knot) and thickness they are fitted, which averages
+    noise. The unscattered beam is fitted along rmsd and voltage with coefficients not below 0.
 
     Raises:
         InputError: the data set has fewer than two voltages, apertures or rmsd.
@@ -55,13 +60,14 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         raise InputError("rmsd: the nodes of some specimens are spaced otherwise than of others")
     rmsd = fractions[0]
     degree = min(3, len(rmsd) - 1)
+    inner = [RMSD_KNOT] if len(rmsd) > degree + 2 else []
     voltages = np.asarray(along_voltage(table.voltages_kv), float)
     edges = np.asarray(table.ring_edges_mrad, float)
     angles = np.asarray(table.angles_mrad, float)
     axes = {
         "voltage": _through(voltages, 2),
         "aperture": _through(edges[1:] ** 2, 3),
-        "rmsd": (clamped(0.0, [], 1.0, degree), degree, rmsd),
+        "rmsd": (clamped(0.0, inner, 1.0, degree), degree, rmsd),
         "angle": _through(angles, 2),
     }
     solve = {name: np.linalg.pinv(design_matrix(*axis)) for name, axis in axes.items()}
@@ -75,7 +81,8 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     scattered, unscattered = [], []
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
-        beyond = _along_angles(beyond, angles, np.asarray(table.voltages_kv), edges[1:])
+        repeat = repeat_angstrom(int(table.atomic_numbers[group]), int(table.zone_codes[group]))
+        beyond = _along_angles(beyond, angles, np.asarray(table.voltages_kv), edges[1:], repeat)
         direct = np.asarray(table.unscattered[group], float)
         coefficients = np.einsum(
             "vV,rR,aA,tT,kN,VRATN->vartk",
@@ -125,7 +132,11 @@ def _column_areas(table: KernelTable) -> list[float]:
 
 
 def _along_angles(
-    beyond: np.ndarray, angles: np.ndarray, voltages_kv: np.ndarray, apertures_mrad: np.ndarray
+    beyond: np.ndarray,
+    angles: np.ndarray,
+    voltages_kv: np.ndarray,
+    apertures_mrad: np.ndarray,
+    repeat: float,
 ) -> np.ndarray:
     """A group's table at even places along `along_angle`.
 
@@ -137,7 +148,7 @@ def _along_angles(
     moved = np.empty_like(beyond)
     for v, voltage in enumerate(voltages_kv):
         for a, aperture in enumerate(apertures_mrad):
-            along = np.asarray(along_angle(fine, voltage, aperture))
+            along = np.asarray(along_angle(fine, voltage, aperture, repeat))
             at = np.interp(angles, along, fine)
             moved[v, :, a] = CubicSpline(angles, beyond[v, :, a], axis=-2)(at)
     return moved
