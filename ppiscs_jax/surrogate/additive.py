@@ -41,7 +41,7 @@ REFERENCE_KV, REFERENCE_MRAD = 120.0, 26.0
 the aperture."""
 
 REACH_MRAD = 50.0
-"""So far outside of the aperture, places change from those of Bragg discs to those of Laue zones."""
+"""So far outside of the aperture, places change from those of Bragg discs to Laue zones'."""
 
 PAST_ZONE, FALL_MRAD = 1.03, 160.0
 """From this multiple of the first Laue zone's angle on, places go back to the angles themselves,
