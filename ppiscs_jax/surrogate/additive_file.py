@@ -35,7 +35,7 @@ from ppiscs_jax.surrogate.splines import SplineAxis
 
 FORMAT = "ppiscs-jax additive 4"
 WIDTH_MRAD = 10.0
-ROUNDING = 9e-3
+ROUNDING = 8e-3
 LEAST_SCALE = 1e-3
 """If almost nothing is scattered, steps are this fraction of the median of other angles."""
 

@@ -26,9 +26,10 @@ THICKNESS_POWER = 0.8
 out 0.03 % of the maximum, which is noise of single thicknesses."""
 
 RMSD_KNOT = 0.3
-"""Place of the inner knot along rmsd, as a fraction of its range: cubics without one miss how
-rings of Laue zones fade, by up to 1 % of 20-mrad detectors around them. More knots would keep more
-noise."""
+BENDS_FROM_MRAD, BENDS_OVER_MRAD = 60.0, 40.0
+"""Place of the inner knot along rmsd, as a fraction of its range, and places along the axis of
+angles from which on, and over which, it comes to count. One cubic misses how rings of Laue zones
+fade, by up to 1 % of 20-mrad detectors around them; where there are none it averages more noise."""
 
 INSIDE_WEIGHT = 1e-3
 """Weight of coefficients inside the aperture where coefficients have to be put in falling order."""
@@ -41,8 +42,9 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     """An additive model of a data set.
 
     Splines go through the nodes of voltage (quadratic), aperture (cubic) and collection angle
-    (quadratic); along rmsd (cubic, one inner knot) and thickness they are fitted, which averages
-    noise. The unscattered beam is fitted along rmsd and voltage with coefficients not below 0.
+    (quadratic); along rmsd (cubic, at large angles with an inner knot) and thickness they are
+    fitted, which averages noise. The unscattered beam is fitted along rmsd and voltage with
+    coefficients not below 0.
 
     Raises:
         InputError: the data set has fewer than two voltages, apertures or rmsd.
@@ -78,19 +80,26 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     # Inside the aperture what is scattered is a small difference: it gives way to the rest.
     centres = np.convolve(axes["angle"][0][1:-1], [0.5, 0.5], "valid")
     certain = np.where(centres > REFERENCE_MRAD, 1.0, INSIDE_WEIGHT)
+    bends = np.clip((centres - BENDS_FROM_MRAD) / BENDS_OVER_MRAD, 0, 1)
+    one_cubic = _least_squares(clamped(0.0, [], 1.0, degree), degree, rmsd)
     scattered, unscattered = [], []
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
         repeat = repeat_angstrom(int(table.atomic_numbers[group]), int(table.zone_codes[group]))
         beyond = _along_angles(beyond, angles, np.asarray(table.voltages_kv), edges[1:], repeat)
-        direct = np.asarray(table.unscattered[group], float)
-        coefficients = np.einsum(
-            "vV,rR,aA,tT,kN,VRATN->vartk",
-            *(solve[name] for name in ("voltage", "rmsd", "aperture", "angle")),
+        direct = np.einsum("rR,VRaN->VraN", one_cubic, np.asarray(table.unscattered[group], float))
+        by_rmsd = np.einsum(
+            "vV,aA,tT,kN,VRATN->vatkR",
+            *(solve[name] for name in ("voltage", "aperture", "angle")),
             of_thickness,
             beyond / (edges[1:] ** 2)[:, None, None],
             optimize=True,
         )
+        smooth, bent = (
+            np.moveaxis(by_rmsd @ matrix.T, -1, 2)
+            for matrix in (solve["rmsd"] @ one_cubic, solve["rmsd"])
+        )
+        coefficients = smooth + bends[:, None] * (bent - smooth)
         scattered.append(falling(coefficients, certain))
         for axis, name in ((1, "rmsd"), (0, "voltage")):
             direct = not_negative(design_matrix(*axes[name]), direct, axis)
@@ -188,6 +197,12 @@ def _through(nodes: np.ndarray, degree: int) -> tuple[np.ndarray, int, np.ndarra
     """Knots, degree and nodes of a spline with as many coefficients as nodes."""
     degree = min(degree, len(nodes) - 1)
     return interpolating_knots(nodes, degree), degree, nodes
+
+
+def _least_squares(knots: np.ndarray, degree: int, nodes: np.ndarray) -> np.ndarray:
+    """Matrix from values at nodes to those of the spline that fits them best."""
+    matrix = design_matrix(knots, degree, nodes)
+    return matrix @ np.linalg.pinv(matrix)
 
 
 def _thickness_matrix(largest: int) -> np.ndarray:
