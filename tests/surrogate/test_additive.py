@@ -1,5 +1,6 @@
 """The additive model is its data set, additive, positive, and free of aberrations."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 from ppiscs_jax import InputError
+from ppiscs_jax.constants import wavelength_angstrom
+from ppiscs_jax.crystal import element, repeat_angstrom
+from ppiscs_jax.surrogate import additive_fit
+from ppiscs_jax.surrogate.additive import along_angle
 from ppiscs_jax.surrogate.additive_file import load_additive, save_additive
 from ppiscs_jax.surrogate.additive_fit import falling, fit_additive, not_negative
 from ppiscs_jax.surrogate.evaluate import HeldOut, evaluate, load_held_out, save_held_out, score
@@ -62,6 +67,53 @@ def test_between_nodes(table, model):
         expected = expected[0] - expected[1]
         ours = curve(model, changed(i5=aperture, i6=inner, i7=outer, i8=rmsd))
         np.testing.assert_allclose(ours, expected, atol=8e-3 * float(expected.max()))
+
+
+def test_rings_of_laue_zones_keep_their_place():
+    """On the axis of angles, at any voltage; the aperture's edge and both ends do, too.
+
+    Places increase with the angle, so that what falls with the one falls with the other.
+    """
+    place, angles = jax.jit(along_angle), np.linspace(0, 250, 5001)
+    for symbol, code, aperture in itertools.product(["Al", "Ni", "Pb"], (0, 1, 2), (17.5, 35.5)):
+        repeat = repeat_angstrom(element(symbol).atomic_number, code)
+        for kv in (60.0, 90.0, 140.0, 300.0):
+            ring, at_120_kv = 1e3 * np.sqrt(2 * wavelength_angstrom(np.array([kv, 120.0])) / repeat)
+            places = np.asarray(
+                place(np.append(angles, [0, aperture, 250, ring]), kv, aperture, repeat)
+            )
+            assert np.all(np.diff(places[:-4]) > 0)
+            np.testing.assert_allclose(places[-4:-1], [0, 26, 250], rtol=1e-5)
+            if ring > aperture + 50:  # nearer, places are those of Bragg discs
+                np.testing.assert_allclose(places[-1], at_120_kv, rtol=1e-5)
+
+
+def test_rings_fade_with_rmsd(table, monkeypatch):
+    """Like exp(−(u / 0.06 Å)²): an inner knot follows at least twice as well as one cubic."""
+    u = np.linspace(0.05, 0.15, 6)
+    angles = np.asarray(table.angles_mrad)
+    ring = np.exp(-((u[:, None] / 0.06) ** 2)) * (angles < 150)
+    beyond = np.exp(-angles / 60) - np.exp(-250 / 60) + 0.05 * ring
+    n = np.arange(1.0, 13.0)
+    shape = (2, 2, 6, *table.beyond.shape[3:])
+    apertures = np.asarray(table.ring_edges_mrad)[1:, None, None] ** 2
+    faded = replace(
+        table,
+        beyond=jnp.asarray(np.broadcast_to(beyond[:, None, :, None] * n * apertures, shape)),
+        unscattered=jnp.zeros((*shape[:4], 12)),
+        rmsd_angstrom=jnp.asarray(np.stack([u, u])),
+    )
+
+    expected = (beyond[:, angles == 120] - beyond[:, angles == 180]) * n
+
+    def largest_error():
+        model = fit_additive(faded)
+        found = [curve(model, changed(i6=120, i7=180, i8=r)) for r in u]
+        return np.abs(np.array(found) - expected).max()
+
+    bent = largest_error()
+    monkeypatch.setattr(additive_fit, "BENDS_FROM_MRAD", 1e3)
+    assert bent < 0.5 * largest_error()
 
 
 def test_additive_positive_and_blind_to_aberrations(model):
