@@ -65,7 +65,7 @@ MOST_CELLS = 1000
 """Nodes of aperture and rmsd together; transforms of them are matrices of their square."""
 
 MOST_OF_GROUP, MOST_COEFFICIENTS = 10_000_000, 60_000_000
-"""Coefficients of a group, and of all: nine times and twice those of the shipped model. What is
+"""Coefficients of a group, and of all: seven times and twice those of the shipped model. What is
 taken for them stays below 1 GB."""
 
 Shape = tuple[int, ...]
