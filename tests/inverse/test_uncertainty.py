@@ -138,7 +138,7 @@ def test_laplace_warns():
     result = fit(folded, problem, measured)
     with pytest.warns(UserWarning, match=r"only \d+ of 100 draws"):
         laplace(folded, measured, result, KEY, draws=100)
-    with pytest.raises(InputError, match="no posterior"):
+    with pytest.raises(InputError, match="a posterior needs"):
         laplace(folded, Measured(measured.ppiscs), result, KEY)
 
 
