@@ -1,6 +1,6 @@
 """ADF-STEM scattering cross-sections (PPISCS) of fcc crystals: simulate, predict, fit, count.
 
-Every public name can be imported from here. Names beyond simulation and prediction are loaded when
+Every public name can be imported from here. All but `Settings` and `InputError` are loaded when
 they are first used, so that importing the package is fast.
 """
 
@@ -9,14 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ppiscs_jax.errors import InputError
-from ppiscs_jax.progress import Progress
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.curve import Curve
-from ppiscs_jax.simulation.image import simulate_image
-from ppiscs_jax.simulation.kernel import ScatteringKernel
-from ppiscs_jax.simulation.scan import Scan, ScanOptions, simulate_scan
-from ppiscs_jax.simulation.simulate import scattering_kernel, simulate
-from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 if TYPE_CHECKING:
     from ppiscs_jax.counting.count import count
@@ -39,7 +32,14 @@ if TYPE_CHECKING:
     from ppiscs_jax.io.library import Library, load_library, save_library
     from ppiscs_jax.plots.curves import plot_curves
     from ppiscs_jax.plots.fits import plot_uncertainty
+    from ppiscs_jax.progress import Progress
+    from ppiscs_jax.simulation.curve import Curve
     from ppiscs_jax.simulation.gradient import simulator
+    from ppiscs_jax.simulation.image import simulate_image
+    from ppiscs_jax.simulation.kernel import ScatteringKernel
+    from ppiscs_jax.simulation.scan import Scan, ScanOptions, simulate_scan
+    from ppiscs_jax.simulation.simulate import scattering_kernel, simulate
+    from ppiscs_jax.surrogate.predict import load_surrogate, predict
 
 _MODULES = {
     "counting.count": ("count",),
@@ -62,7 +62,14 @@ _MODULES = {
     "inverse.uncertainty": ("laplace", "nuts", "prior_samples", "propagate"),
     "plots.curves": ("plot_curves",),
     "plots.fits": ("plot_uncertainty",),
+    "progress": ("Progress",),
+    "simulation.curve": ("Curve",),
     "simulation.gradient": ("simulator",),
+    "simulation.image": ("simulate_image",),
+    "simulation.kernel": ("ScatteringKernel",),
+    "simulation.scan": ("Scan", "ScanOptions", "simulate_scan"),
+    "simulation.simulate": ("scattering_kernel", "simulate"),
+    "surrogate.predict": ("load_surrogate", "predict"),
 }
 """Modules of this package that are loaded when one of their names is first used."""
 
