@@ -107,7 +107,7 @@ class ZoneAxis:
         """Default number of atoms up to which curves are simulated."""
         if self.n_atoms_max is not None:
             return self.n_atoms_max
-        return int(250.0 / (self.repeat * element.lattice_angstrom))
+        return int(250.0 / repeat_angstrom(element, self))
 
 
 ZONE_AXES = {
@@ -175,10 +175,15 @@ def column_area_angstrom2(element: Element, zone: ZoneAxis) -> float:
     return zone.column_area * element.lattice_angstrom**2
 
 
-def repeat_angstrom(atomic_number: int, zone_code: int) -> float:
-    """Length along the beam after which planes repeat [Å], from numbers of `Settings.to_vector`."""
+def repeat_angstrom(element: Element, zone: ZoneAxis) -> float:
+    """Length along the beam after which the planes of a crystal repeat [Å]."""
+    return zone.repeat * element.lattice_angstrom
+
+
+def specimen_of(atomic_number: int, zone_code: int) -> tuple[Element, ZoneAxis]:
+    """The element and the zone axis of two numbers in `Settings.to_vector`."""
     (zone,) = (z for z in ZONE_AXES.values() if z.code == zone_code)
-    return zone.repeat * element(atomic_number).lattice_angstrom
+    return element(atomic_number), zone
 
 
 def specimen_name(atomic_number: float, zone_code: float) -> str:

@@ -97,9 +97,8 @@ def plans_of(config: Config, case: Case) -> tuple[Plan, list[Plan]]:
     return plan, [plan.on(grid) for grid in grids]
 
 
-def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
+def simulate(config: Config, case: Case, plan: Plan, plans: list[Plan]) -> list[dict[str, Any]]:
     """Rows of a case: one a detector and thickness."""
-    plan, plans = plans_of(config, case)
     levels, edges = levels_of(plans), plan.angle_edges_mrad
     finest = plan.grid.resampled(config.truncation_factor * plan.grid.band_limit)
 
@@ -167,9 +166,9 @@ def simulate(config: Config, case: Case) -> list[dict[str, Any]]:
 
 def run(config: Config, out: Path) -> None:
     """Simulate, print, save."""
-    for case in config.cases:  # problems of all cases are reported before any work
-        plans_of(config, case)
-    parts = (simulate(config, case) for case in config.cases)
+    # Problems of all cases are reported before any work.
+    prepared = [(case, *plans_of(config, case)) for case in config.cases]
+    parts = (simulate(config, *case_and_plans) for case_and_plans in prepared)
     save_cases(config, parts, draw, out / "levels.png")
 
 

@@ -197,6 +197,11 @@ function alongVoltage(about, kv) {
   return -(((1 + kv / about.rest_energy_kev) * wavelength(about, kv)) ** 2);
 }
 
+/** Length along the beam after which planes repeat [Å]. */
+function repeatLength(about, symbol, zone) {
+  return about.spacing[zone] * about.elements[symbol].lattice_angstrom;
+}
+
 /** Where a collection angle is along its axis [mrad]; `repeat` is that of the planes [Å]. */
 function alongAngle(about, angle, kv, aperture, repeat) {
   const c = about.constants;
@@ -224,7 +229,7 @@ function beyondAngles(about, group, coefficients, x, anglesMrad) {
   const rmsd = near(about.rmsd, (x.rmsd - low) / (high - low));
   const k = about.thickness.length;
   const atoms = about.thickest[index];
-  const repeat = about.spacing[group.zone] * about.elements[group.symbol].lattice_angstrom;
+  const repeat = repeatLength(about, group.symbol, group.zone);
   return anglesMrad.map((angle) => {
     const along = near(about.angle, alongAngle(about, angle, x.kv, x.aperture, repeat));
     const mixed = new Float64Array(k);

@@ -101,8 +101,7 @@ function atomsText(n) {
 
 function readoutText(about, state, result, index) {
   if (index === null || index === undefined || !(index < result.curve.length)) return "";
-  const element = about.elements[state.element];
-  const depth = ((index + 1) * about.spacing[state.zone] * element.lattice_angstrom) / 10;
+  const depth = ((index + 1) * repeatLength(about, state.element, state.zone)) / 10;
   return (
     `${atomsText(index + 1)} (${depth.toFixed(1)} nm): ${shown(result.curve[index], 4)} ± ` +
     `${shown(NORMAL_95 * result.errors[index], 2)} Å² (95 %)`

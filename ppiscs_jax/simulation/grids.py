@@ -50,6 +50,11 @@ its band limit, and what coarse slices change, then hardly averages out over the
 LEAST_SHARE = 0.4
 
 
+def narrow(inner_mrad: np.ndarray, outer_mrad: np.ndarray) -> np.ndarray:
+    """Whether detectors are narrow, by their angles [mrad]."""
+    return outer_mrad < NARROW * inner_mrad
+
+
 def coarse_band_limit_inv_angstrom(
     settings: Settings, detectors_mrad: np.ndarray, outer_mrad: float, n_atoms: int
 ) -> float:
@@ -58,12 +63,12 @@ def coarse_band_limit_inv_angstrom(
     It need not be converged, only cheap and close. With an intensity that falls as θ⁻⁴, an
     annulus θᵢ–θₑ collects BULK_FRACTION of its electrons below θ_b, and k_c = BULK_MARGIN ·
     θ_b / λ, at least LEAST_SHARE of the converged band limit; with NARROW_MARGIN for narrow
-    detectors (experiments/levels). Where bins of a kernel reach
-    beyond the detectors, to `outer_mrad`, k_c includes them too, since they may be evaluated later.
+    detectors (experiments/levels). Where bins of a kernel reach beyond the detectors, to
+    `outer_mrad`, k_c includes them too, since they may be evaluated later.
     """
     inner, outer = np.maximum(np.asarray(detectors_mrad, dtype=float), 1.0).T
     bulk = (BULK_FRACTION * outer**-2 + (1 - BULK_FRACTION) * inner**-2) ** -0.5
-    margin = np.where(outer < NARROW * inner, NARROW_MARGIN, BULK_MARGIN)
+    margin = np.where(narrow(inner, outer), NARROW_MARGIN, BULK_MARGIN)
     reach = float(np.max(margin * bulk))
     if outer_mrad > np.max(outer) + 1e-9:
         reach = max(reach, outer_mrad)

@@ -26,7 +26,7 @@ from ppiscs_jax.multislice.grid import CrystalGrid, on_ladder
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.batches import BATCHES, PILOT_IS_ENOUGH, RATE
-from ppiscs_jax.simulation.grids import NARROW, coarse_band_limit_inv_angstrom
+from ppiscs_jax.simulation.grids import coarse_band_limit_inv_angstrom, narrow
 from ppiscs_jax.simulation.plan import WAVES_PER_ROUND, Plan
 
 ROUNDS_TOGETHER = 1
@@ -161,8 +161,7 @@ def level_grids(
     a = settings.element_data.lattice_angstrom
     band_limit = coarse_band_limit_inv_angstrom(settings, detectors_mrad, outer_mrad, n_atoms)
     layers = len(fine.sites)
-    inner, outer = np.asarray(detectors_mrad).T
-    if layers > MOST_LAYERS_PER_SLICE or np.any(outer < NARROW * inner):
+    if layers > MOST_LAYERS_PER_SLICE or np.any(narrow(*np.asarray(detectors_mrad).T)):
         layers = 1
     rung = on_ladder if accelerated else float
     coarse = fine.resampled(rung(band_limit * a), layers)

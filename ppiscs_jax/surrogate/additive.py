@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ppiscs_jax.constants import interaction_angstrom, wavelength_angstrom
-from ppiscs_jax.crystal import repeat_angstrom
+from ppiscs_jax.crystal import repeat_angstrom, specimen_of
 from ppiscs_jax.settings import DETECTOR, LARGEST_MRAD, Column
 from ppiscs_jax.surrogate.error_model import ErrorModel, error_modes
 from ppiscs_jax.surrogate.ranges import TrainedRange
@@ -246,9 +246,8 @@ class AdditiveModel:
             weights = weights.reshape(len(angles_mrad), -1)
             return jnp.matmul(weights, near.reshape(weights.shape[1], -1), precision=EXACT)
 
-        repeats = jnp.array(
-            [repeat_angstrom(*specimen) for specimen in self.trained_range.specimens]
-        )
+        specimens = self.trained_range.specimens
+        repeats = jnp.array([repeat_angstrom(*specimen_of(*codes)) for codes in specimens])
         along = along_angle(angles_mrad, voltage, convergence, repeats[group])
         curves = jnp.matmul(jax.vmap(scattered)(along), self.thickness, precision=EXACT)
         # Most detectors lie outside the aperture, and need not look at the unscattered beam.

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ppiscs_jax.crystal import ELEMENTS, ZONE_AXES, column_area_angstrom2, repeat_angstrom
+from ppiscs_jax.crystal import column_area_angstrom2, repeat_angstrom, specimen_of
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.surrogate.additive import (
     REFERENCE_MRAD,
@@ -82,24 +82,24 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     certain = np.where(centres > REFERENCE_MRAD, 1.0, INSIDE_WEIGHT)
     bends = np.clip((centres - BENDS_FROM_MRAD) / BENDS_OVER_MRAD, 0, 1)
     one_cubic = _least_squares(clamped(0.0, [], 1.0, degree), degree, rmsd)
+    codes = np.stack([table.atomic_numbers, table.zone_codes], axis=1).tolist()
+    specimens = [specimen_of(*pair) for pair in codes]
     scattered, unscattered = [], []
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
-        repeat = repeat_angstrom(int(table.atomic_numbers[group]), int(table.zone_codes[group]))
+        repeat = repeat_angstrom(*specimens[group])
         beyond = _along_angles(beyond, angles, np.asarray(table.voltages_kv), edges[1:], repeat)
         direct = np.einsum("rR,VRaN->VraN", one_cubic, np.asarray(table.unscattered[group], float))
-        by_rmsd = np.einsum(
+        at_rmsd = np.einsum(
             "vV,aA,tT,kN,VRATN->vatkR",
             *(solve[name] for name in ("voltage", "aperture", "angle")),
             of_thickness,
             beyond / (edges[1:] ** 2)[:, None, None],
             optimize=True,
         )
-        smooth, bent = (
-            np.moveaxis(by_rmsd @ matrix.T, -1, 2)
-            for matrix in (solve["rmsd"] @ one_cubic, solve["rmsd"])
-        )
-        coefficients = smooth + bends[:, None] * (bent - smooth)
+        smooth = at_rmsd @ one_cubic.T
+        at_rmsd = smooth + bends[:, None, None] * (at_rmsd - smooth)
+        coefficients = np.moveaxis(at_rmsd @ solve["rmsd"].T, -1, 2)
         scattered.append(falling(coefficients, certain))
         for axis, name in ((1, "rmsd"), (0, "voltage")):
             direct = not_negative(design_matrix(*axes[name]), direct, axis)
@@ -124,20 +124,12 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         atomic_numbers=table.atomic_numbers,
         zone_codes=table.zone_codes,
         thickest=table.thickest,
-        column_area=jnp.asarray(_column_areas(table), jnp.float32),
+        column_area=jnp.asarray([column_area_angstrom2(*s) for s in specimens], jnp.float32),
         rmsd_ends=rmsd_ends,
         ring_edges_mrad=table.ring_edges_mrad,
         voltages_kv=table.voltages_kv,
         **splines,
     )
-
-
-def _column_areas(table: KernelTable) -> list[float]:
-    """Projected area per column of each group [Å²]."""
-    elements = {e.atomic_number: e for e in ELEMENTS.values()}
-    zones = {z.code: z for z in ZONE_AXES.values()}
-    groups = zip(np.asarray(table.atomic_numbers), np.asarray(table.zone_codes), strict=True)
-    return [column_area_angstrom2(elements[z], zones[code]) for z, code in groups]
 
 
 def _along_angles(

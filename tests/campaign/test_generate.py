@@ -217,7 +217,7 @@ def test_a_worker_is_killed(tmp_path, finished):
         if not state.task or killed:
             return
         for child in psutil.Process().children(recursive=True):
-            # Children of earlier tests may have ended, with nobody to ask how.
+            # Zombies, which earlier tests may have left, have no command line.
             alive = child.status() != psutil.STATUS_ZOMBIE
             if alive and "spawn_main" in " ".join(child.cmdline()):
                 killed.append(child.pid)

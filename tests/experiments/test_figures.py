@@ -83,7 +83,10 @@ BAD = [
     ("error_probability", '["Ag", "Au"]', '["Fe", "Xx"]', "vary.element = Xx: element = 'Xx'"),
     ("error_probability", "[300, 500]", "[0, 500]", "vary.temperature_k = 0.0: temperature_k = 0"),
     pytest.param(
-        *("error_probability", "[20, 61]", "[20, 62]", "vary.most_atoms = 62: axes: the forward"),
+        "error_probability",
+        "[20, 61]",
+        "[20, 62]",
+        "vary.most_atoms = 62: axes: the forward model gives no curve of 1 to 62 atoms",
         marks=pytest.mark.slow,  # found while the others are computed
     ),
 ]

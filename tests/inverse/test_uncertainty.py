@@ -136,9 +136,9 @@ def test_laplace_warns():
     problem = Problem(nominal, {"rmsd_angstrom": Free(0.08, 0.1)})
     measured = Measured(1 + np.arange(1, 6) * 1e4 * 0.005**2, 1e-4)
     result = fit(folded, problem, measured)
-    with pytest.warns(UserWarning, match=r"only \d+ of 100 draws"):
+    with pytest.warns(UserWarning, match=r"effective sample size is only \d+ of 100 draws: "):
         laplace(folded, measured, result, KEY, draws=100)
-    with pytest.raises(InputError, match="a posterior needs"):
+    with pytest.raises(InputError, match="a posterior needs standard_error or dose"):
         laplace(folded, Measured(measured.ppiscs), result, KEY)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ppiscs_jax import InputError
 from ppiscs_jax.constants import wavelength_angstrom
-from ppiscs_jax.crystal import element, repeat_angstrom
+from ppiscs_jax.crystal import element, repeat_angstrom, zone_axis
 from ppiscs_jax.surrogate import additive_fit
 from ppiscs_jax.surrogate.additive import along_angle
 from ppiscs_jax.surrogate.additive_file import load_additive, save_additive
@@ -75,8 +75,9 @@ def test_rings_of_laue_zones_keep_their_place():
     Places increase with the angle, so that what falls with the one falls with the other.
     """
     place, angles = jax.jit(along_angle), np.linspace(0, 250, 5001)
-    for symbol, code, aperture in itertools.product(["Al", "Ni", "Pb"], (0, 1, 2), (17.5, 35.5)):
-        repeat = repeat_angstrom(element(symbol).atomic_number, code)
+    zones, apertures = ("110", "100", "111"), (17.5, 35.5)
+    for symbol, zone, aperture in itertools.product(("Al", "Ni", "Pb"), zones, apertures):
+        repeat = repeat_angstrom(element(symbol), zone_axis(zone))
         for kv in (60.0, 90.0, 140.0, 300.0):
             ring, at_120_kv = 1e3 * np.sqrt(2 * wavelength_angstrom(np.array([kv, 120.0])) / repeat)
             places = np.asarray(
