@@ -16,11 +16,15 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import Annulus, main, provenance, save_json
+from ppiscs_jax.campaign.cluster import THREADS_PER_GPU
+from ppiscs_jax.campaign.task import PILOT_ROUNDS
 from ppiscs_jax.config import Model
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.batches import simulate_kernel
-from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
-from ppiscs_jax.simulation.kernel import noise
+from ppiscs_jax.simulation.averaging import run_levels
+from ppiscs_jax.simulation.batches import in_threads
+from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, on_accelerator, supercell_grid
+from ppiscs_jax.simulation.kernel import noise_limits
+from ppiscs_jax.simulation.levels import grids_reaching, levels_of
 from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
 from ppiscs_jax.surrogate.evaluate import HeldOut, load_held_out, save_held_out
 from ppiscs_jax.surrogate.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
@@ -92,11 +96,14 @@ def simulate(config: Config, number: int) -> HeldOut:
     aperture = float(settings.convergence_mrad)
     rings = power_of_two_rings([aperture])
     plan = Plan.of(settings, grid, rings, bins, n_atoms, config.seed + number)
-    kernel, _ = simulate_kernel(
-        plan,
-        lambda kernel: max(noise(kernel, aperture, *detector) for detector in watched),
-        config.noise,
+    grids = grids_reaching(settings, grid, FARTHEST_MRAD)
+    limits = [(aperture, *detector, config.noise) for detector in watched]
+    kernel, _ = run_levels(
+        levels_of([plan.on(g) for g in grids]),
+        lambda kernel: noise_limits(kernel, limits),
+        1.0,
         MOST_WAVES,
+        pilot_rounds=PILOT_ROUNDS,
     )
     curves = [kernel.curve(aperture, edges[i], edges[j]) for i, j in zip(INNER, OUTER, strict=True)]
     missing = [(0, 0), (0, 0), (0, MOST_ATOMS - n_atoms)]
@@ -112,10 +119,16 @@ def run(config: Config, out: Path) -> None:
     parts = out / "parts"
     parts.mkdir(exist_ok=True)
     files = [parts / f"{number:03d}.npz" for number in range(config.simulations)]
-    for number, path in enumerate(files):
-        if not path.exists():
-            save_held_out(path, simulate(config, number))
-        print(f"{number + 1} of {config.simulations}", flush=True)
+
+    def make(number: int) -> None:
+        if not files[number].exists():
+            save_held_out(files[number], simulate(config, number))
+
+    # On a GPU some compile while others compute.
+    at_once = THREADS_PER_GPU if on_accelerator() else 1
+    calls = [partial(make, number) for number in range(config.simulations)]
+    for done, _ in enumerate(in_threads(calls, at_once), 1):
+        print(f"{done} of {config.simulations}", flush=True)
     held_out = [load_held_out(path) for path in files]
     about = {"config": config.model_dump(mode="json"), "provenance": provenance()}
     fields = ("x", "ppiscs", "standard_error")

@@ -189,6 +189,15 @@ class Campaign(Model):
         return np.array(edges)
 
     @property
+    def noise_limits(self) -> list[tuple[float, float, float, float]]:
+        """Aperture, inner and outer angle [mrad] and limit of the noise, for all detectors."""
+        return [
+            (limit.convergence_mrad, *detector, limit.limit)
+            for limit in self.noise
+            for detector in self.detectors_mrad
+        ]
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all fields that affect the result of a task; it identifies the campaign."""
         decisive = self.model_dump(mode="json", exclude=set(self.NODES))

@@ -6,45 +6,44 @@ from ppiscs_jax.campaign.config import Campaign, Task
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.batches import simulate_kernel
+from ppiscs_jax.simulation.averaging import run_levels
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
-from ppiscs_jax.simulation.kernel import ScatteringKernel, noise
+from ppiscs_jax.simulation.kernel import ScatteringKernel, noise_limits
+from ppiscs_jax.simulation.levels import grids_reaching, levels_of
 from ppiscs_jax.simulation.plan import Plan
+
+PILOT_ROUNDS = 4
+"""Rounds of a task's pilot: a single wave in each ring would expect too much of the noise."""
 
 
 def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
     """The kernel of a task, with waves enough for the campaign's noise limits.
 
-    The same campaign and task give the same numbers, whatever was computed before.
+    Most waves are computed on a grid that just holds all angles, a few on that and on the
+    converged grid, as by `simulation.simulate.scattering_kernel`. The same campaign and task
+    give the same numbers, whatever was computed before.
     """
     settings = campaign.settings(task)
     n_atoms = campaign.thickest(task)
-    kept = np.array(campaign.kept_rings_mrad)
-    plan = Plan.of(
-        settings,
-        task_grid(campaign, settings, n_atoms),
-        np.array(campaign.rings_mrad),
-        campaign.angle_edges_mrad,
-        n_atoms,
-        task.seed,
-    )
-    kernel, _ = simulate_kernel(
-        plan,
-        lambda kernel: noise_over_limit(campaign, kernel.with_rings(kept)),
+    grid = task_grid(campaign, settings, n_atoms)
+    edges, kept = campaign.angle_edges_mrad, np.array(campaign.kept_rings_mrad)
+    plan = Plan.of(settings, grid, np.array(campaign.rings_mrad), edges, n_atoms, task.seed)
+    grids = grids_reaching(settings, grid, float(edges[-1]))
+    kernel, _ = run_levels(
+        levels_of([plan.on(g) for g in grids], control=False),
+        lambda kernel: noise_limits(kernel.with_rings(kept), campaign.noise_limits),
         1.0,
         campaign.max_waves,
         workers=1,
+        pilot_rounds=PILOT_ROUNDS,
     )
     return kernel.with_rings(kept)
 
 
 def noise_over_limit(campaign: Campaign, kernel: ScatteringKernel) -> float:
     """Largest ratio of a kernel's noise to the campaign's limit: above 1 where waves ran out."""
-    return max(
-        noise(kernel, limit.convergence_mrad, *detector) / limit.limit
-        for limit in campaign.noise
-        for detector in campaign.detectors_mrad
-    )
+    limits, errors = noise_limits(kernel, campaign.noise_limits)
+    return float(np.max(errors / limits))
 
 
 def task_grid(campaign: Campaign, settings: Settings, n_atoms: int) -> CrystalGrid:

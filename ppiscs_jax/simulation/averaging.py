@@ -92,15 +92,16 @@ def run_levels(
     workers: int | None = None,
     progress: Callable[[SimulationProgress], None] | None = None,
     accelerated: bool | None = None,
+    pilot_rounds: int = 1,
 ) -> tuple[ScatteringKernel, float]:
     """Average over levels until the largest relative standard error is at most `target`.
 
     As in `batches.simulate_kernel`, the error of the run itself takes no part in the choice of its
-    number of waves. A pilot of one round of every level decides how many waves each level gets:
-    those that reach the target at the least cost. The coarsest level, which decides most of the
-    error, then starts again, unless its pilot is all that it needs and leaves an error below
-    PILOT_IS_ENOUGH of the target. Fine levels, whose waves are dear and few, continue their
-    pilots (see CONTINUED).
+    number of waves. A pilot of one round of every level, of the coarsest `pilot_rounds`, decides
+    how many waves each level gets: those that reach the target at the least cost. The coarsest
+    level, which decides most of the error, then starts again, unless its pilot is all that it needs
+    and leaves an error below PILOT_IS_ENOUGH of the target. Fine levels, whose waves are dear and
+    few, continue their pilots (see CONTINUED).
 
     `accelerated` says whether a round of all batches is computed in one call, as by
     `batches.simulate_kernel`.
@@ -121,7 +122,7 @@ def run_levels(
             _grow_in_threads(averages, rounds, reporter, workers)
 
     _compile(levels, workers, accelerated)
-    grow([1] * len(levels))
+    grow([pilot_rounds] + [1] * (len(levels) - 1))
     pilot = True
     while True:
         kernel = _kernel(averages)

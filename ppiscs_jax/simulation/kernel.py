@@ -184,6 +184,21 @@ def noise(
     return float(np.mean(curve.standard_error) / np.max(curve.ppiscs))
 
 
+def noise_limits(
+    kernel: ScatteringKernel, limits: Iterable[tuple[float, float, float, float]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of the noise, and what it is: both [Å²], shape (limits, 1), as `run_levels` watches.
+
+    Args:
+        kernel: the kernel.
+        limits: aperture, inner and outer angle [mrad], and the largest `noise` of that detector.
+    """
+    curves = [(kernel.curve(*angles), limit) for *angles, limit in limits]
+    allowed = [[limit * np.max(curve.ppiscs)] for curve, limit in curves]
+    errors = [[np.mean(curve.standard_error)] for curve, _ in curves]
+    return np.array(allowed), np.array(errors)
+
+
 def largest_relative_error(
     kernel: ScatteringKernel,
     apertures_mrad: Iterable[float],

@@ -26,7 +26,7 @@ from ppiscs_jax.multislice.grid import CrystalGrid, on_ladder
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.batches import BATCHES, PILOT_IS_ENOUGH, RATE
-from ppiscs_jax.simulation.grids import coarse_band_limit_inv_angstrom, narrow
+from ppiscs_jax.simulation.grids import coarse_band_limit_inv_angstrom, narrow, on_accelerator
 from ppiscs_jax.simulation.plan import WAVES_PER_ROUND, Plan
 
 ROUNDS_TOGETHER = 1
@@ -74,7 +74,8 @@ class Level:
     def with_waves(self, waves: float, *, few_programs: bool = False) -> Self:
         """The same level in rounds, and in batches, that suit so many waves of a batch.
 
-        On the coarsest level, also with the polynomials of the tilts that suit them.
+        On the coarsest level, also with the polynomials of the tilts that suit them, where it has
+        any.
 
         `few_programs` is for devices that need a program for every size of rounds: these then have
         as few waves as possible, or as many as usual.
@@ -85,7 +86,7 @@ class Level:
         if few_programs and size < self.plan.room:
             size = rings
         plan = dataclasses.replace(self.plan, waves_per_round=size)
-        if self.coarser is None and every == 1:
+        if self.plan.tilt_order and every == 1:
             plan = plan.with_control(BATCHES * waves)
         coarser = self.coarser and dataclasses.replace(self.coarser, waves_per_round=size)
         return dataclasses.replace(self, plan=plan, coarser=coarser, every=every)
@@ -185,6 +186,18 @@ def level_grids(
     return grids
 
 
+def grids_reaching(settings: Settings, fine: CrystalGrid, outer_mrad: float) -> list[CrystalGrid]:
+    """A grid that just holds all angles, and the converged one: levels for kernels as a whole.
+
+    Only the latter where both are one and the same, as those of the ladder for GPUs may be.
+    """
+    a = settings.element_data.lattice_angstrom
+    with jax.ensure_compile_time_eval():
+        edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))
+    coarse = fine.resampled(on_ladder(edge * a) if on_accelerator() else edge * a)
+    return [coarse, fine] if math.prod(coarse.shape) < math.prod(fine.shape) else [fine]
+
+
 def _expected_cost(
     grids: Sequence[CrystalGrid], n_atoms: int, waves: float, compile_cost: float
 ) -> float:
@@ -203,7 +216,7 @@ SPARED = 4
 """Share of the batches, one in so many, that get waves of levels that hardly vary."""
 
 
-def levels_of(plans: Sequence[Plan], *, spared: bool = False) -> list[Level]:
+def levels_of(plans: Sequence[Plan], *, spared: bool = False, control: bool = True) -> list[Level]:
     """The levels of plans that differ by their grids alone, the coarsest first.
 
     A difference gets rounds of one wave a ring: few waves are wanted of it.
@@ -212,8 +225,12 @@ def levels_of(plans: Sequence[Plan], *, spared: bool = False) -> list[Level]:
         plans: what is computed, on grids of rising band limit.
         spared: whether levels from the third on begin in one batch of SPARED. The first difference
             holds nearly all that the coarsest grid lacks; the next ones hardly vary.
+        control: whether polynomials of the tilts correct the coarsest level. From some hundred
+            waves a batch on they change nothing.
     """
-    coarsest = plans[0].with_control(BATCHES * plans[0].waves_per_round)
+    coarsest = plans[0]
+    if control:
+        coarsest = coarsest.with_control(BATCHES * coarsest.waves_per_round)
     levels = [Level(coarsest, None, 0)]
     rings = len(plans[0].rings_mrad) - 1
     for number, (coarser, plan) in enumerate(itertools.pairwise(plans), 1):

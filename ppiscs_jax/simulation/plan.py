@@ -94,7 +94,9 @@ class Plan:
         )
 
     def on(self, grid: CrystalGrid) -> Self:
-        """The same plan on another grid of the same supercell."""
+        """The same plan on another grid of the same supercell, or on its own."""
+        if grid == self.grid:
+            return self
         specimen = make_specimen(self.settings, grid)
         fits = stock_bytes(grid, self.n_atoms) <= LARGEST_STOCK_BYTES
         n_planes = self.n_atoms if fits else 0

@@ -181,7 +181,7 @@ def scattering_kernel(
         max_waves,
         accelerated,
     )
-    plans = [plan if g is grid else plan.on(g) for g in grids]
+    plans = [plan.on(g) for g in grids]
     # A GPU would need further programs for fewer batches.
     spared = angle_edges[-1] <= np.max(detectors) and not accelerated
     levels = levels_of(plans, spared=spared)
