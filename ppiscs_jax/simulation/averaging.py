@@ -96,15 +96,15 @@ def run_levels(
 ) -> tuple[ScatteringKernel, float]:
     """Average over levels until the largest relative standard error is at most `target`.
 
-    As in `batches.simulate_kernel`, the error of the run itself takes no part in the choice of its
-    number of waves. A pilot of one round of every level, of the coarsest `pilot_rounds`, decides
-    how many waves each level gets: those that reach the target at the least cost. The coarsest
-    level, which decides most of the error, then starts again, unless its pilot is all that it needs
-    and leaves an error below PILOT_IS_ENOUGH of the target. Fine levels, whose waves are dear and
-    few, continue their pilots (see CONTINUED).
+    The error of the run itself takes no part in the choice of its number of waves (see
+    `batches.PILOT_IS_ENOUGH`). A pilot of one round of every level, of the coarsest `pilot_rounds`,
+    decides how many waves each level gets: those that reach the target at the least cost. The
+    coarsest level, which decides most of the error, then starts again, unless its pilot is all that
+    it needs and leaves an error below PILOT_IS_ENOUGH of the target. Fine levels, whose waves are
+    dear and few, continue their pilots (see CONTINUED).
 
-    `accelerated` says whether a round of all batches is computed in one call, as by
-    `batches.simulate_kernel`.
+    `accelerated` says whether a round of all batches is computed in one call (`accelerator.grow`)
+    or batch by batch in threads; by default the former, except on CPUs.
 
     Returns:
         The kernel, whose batch means are sums over levels, and its error, which is above the

@@ -1,4 +1,4 @@
-"""Batches of waves that grow together until the error asked for is reached."""
+"""Batches of waves, the choice of their size, and the progress of averaging over them."""
 
 import math
 import os
@@ -6,14 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from ppiscs_jax.progress import time_left
-from ppiscs_jax.simulation import accelerator
-from ppiscs_jax.simulation.grids import on_accelerator
 from ppiscs_jax.simulation.kernel import ScatteringKernel
 from ppiscs_jax.simulation.plan import Plan
 
@@ -26,7 +23,7 @@ RATE = 1.6
 """Choice of the number of waves without biasing the reported error.
 
 Stopping at the first estimate that happens to be small would report errors 15 % too small. So a
-pilot of one round decides how many rounds the run proper takes, and is then thrown away: the
+pilot of one or a few rounds decides how many the run proper takes, and is then thrown away: the
 run's own error takes no part in the choice. The pilot is kept where its error is below
 PILOT_IS_ENOUGH of the one asked for, and so leaves no doubt. Otherwise the run aims at AIM of
 it, with waves growing like error^−RATE (2 for independent waves, less for Sobol points), and
@@ -88,58 +85,6 @@ class Reporter:
             self.callback(SimulationProgress(self._waves, self.error, self.target, left))
 
 
-def simulate_kernel(
-    plan: Plan,
-    error_of: Callable[[ScatteringKernel], float],
-    target: float,
-    max_waves: int,
-    workers: int | None = None,
-    progress: Callable[[SimulationProgress], None] | None = None,
-    accelerated: bool | None = None,
-) -> tuple[ScatteringKernel, float]:
-    """Pilot and run proper (see PILOT_IS_ENOUGH) until `error_of` the kernel is at most `target`.
-
-    `accelerated` says whether whole rounds are computed in one call (`accelerator.grow`) or
-    batch by batch in threads; by default the former, except on CPUs.
-
-    Returns:
-        The kernel and its error, which is above the target where `max_waves` were not enough.
-    """
-    if accelerated is None:
-        accelerated = on_accelerator()
-    most_rounds = max(1, max_waves // (BATCHES * plan.waves_per_round))
-    reporter = Reporter(target, progress)
-
-    def report(batches: int) -> None:
-        reporter.finished(batches * plan.waves_per_round, batches)
-
-    def grow(sums: np.ndarray, first_batch: int, rounds: range) -> tuple[ScatteringKernel, float]:
-        numbers = range(first_batch, first_batch + BATCHES)
-        reporter.to_do += BATCHES * len(rounds)
-        if accelerated:
-            sums += accelerator.grow(plan, numbers, rounds, report)
-        else:
-            sums += _grow_in_threads(plan, numbers, rounds, report, workers)
-        waves = rounds.stop * plan.waves_per_round
-        means = plan.means(sums, numbers, rounds.stop)
-        kernel = kernel_of(plan, means, BATCHES * waves)
-        reporter.error = error_of(kernel)
-        return kernel, reporter.error
-
-    shape = (BATCHES, *plan.sums_shape)
-    kernel, error = grow(np.zeros(shape), 0, range(1))
-    if error <= PILOT_IS_ENOUGH * target or most_rounds == 1:
-        return kernel, error
-    sums, done = np.zeros(shape), 0
-    wanted = math.ceil((error / (AIM * target)) ** RATE)
-    while True:
-        rounds = min(max(wanted, done + 1), most_rounds)
-        kernel, error = grow(sums, BATCHES, range(done, rounds))
-        if error <= target or rounds == most_rounds:
-            return kernel, error
-        done, wanted = rounds, math.ceil(rounds * (error / (AIM * target)) ** RATE)
-
-
 Result = TypeVar("Result")
 
 
@@ -151,19 +96,6 @@ def in_threads(calls: Sequence[Callable[[], Result]], workers: int | None) -> It
     finally:
         # On an error or Ctrl-C only the calls already running are waited for.
         pool.shutdown(cancel_futures=True)
-
-
-def _grow_in_threads(
-    plan: Plan, batches: range, rounds: range, report: Callable[[int], None], workers: int | None
-) -> np.ndarray:
-    """Sums of the waves of some rounds of all batches, several batches at a time."""
-    sums = np.zeros((len(batches), *plan.sums_shape))
-    jobs = [(i, batch, number) for number in rounds for i, batch in enumerate(batches)]
-    results = in_threads([partial(plan.grow, batch, r) for _, batch, r in jobs], workers)
-    for (i, *_), added in zip(jobs, results, strict=True):
-        sums[i] += added
-        report(1)
-    return sums
 
 
 def kernel_of(plan: Plan, means: np.ndarray, waves: int) -> ScatteringKernel:

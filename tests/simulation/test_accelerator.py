@@ -16,8 +16,6 @@ from ppiscs_jax.multislice.grid import LADDER, make_grid, on_ladder
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.accelerator import Chunk
 from ppiscs_jax.simulation.averaging import run_levels
-from ppiscs_jax.simulation.batches import simulate_kernel
-from ppiscs_jax.simulation.kernel import largest_relative_error
 from ppiscs_jax.simulation.levels import levels_of
 from ppiscs_jax.simulation.plan import Plan
 
@@ -61,22 +59,6 @@ def test_the_same_numbers(plan, expected, chunk):
     sums = accelerator.grow(plan, range(16), range(1, 3), reports.append, chunk)
     assert relative_difference(sums, expected) < 1e-5
     assert sum(reports) == 32
-
-
-def test_simulate_kernel_takes_the_same_waves(plan):
-    """Pilot and run proper decide alike, and give the same kernel."""
-    kernels = [
-        simulate_kernel(
-            plan,
-            lambda kernel: largest_relative_error(kernel, [20.0], [(60.0, 200.0)]),
-            0.1,
-            2048,
-            accelerated=accelerated,
-        )[0]
-        for accelerated in (True, False)
-    ]
-    assert kernels[0].waves == kernels[1].waves
-    np.testing.assert_allclose(kernels[0].batch_means, kernels[1].batch_means, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
