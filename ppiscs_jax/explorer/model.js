@@ -240,8 +240,9 @@ function beyondAngles(about, group, coefficients, x, anglesMrad) {
         for (let j = 0; j < k; j++) mixed[j] += weight * product * values[from + j];
       });
     });
-    const curve = new Float64Array(atoms);
-    for (let j = 0; j < k; j++) {
+    // Of few atoms the coefficients are the values themselves.
+    const curve = atoms > k ? new Float64Array(atoms) : mixed.slice(0, atoms);
+    for (let j = 0; j < k && atoms > k; j++) {
       const row = about.thickness[j];
       for (let i = 0; i < atoms; i++) curve[i] += mixed[j] * row[i];
     }

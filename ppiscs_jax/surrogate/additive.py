@@ -101,7 +101,8 @@ class AdditiveModel:
         unscattered: coefficients of column area times the fraction left in the unscattered
             beam, by ring of tilts [Å²]; along thickness the values themselves, which come near 0
             too sharply for splines.
-        thickness: weights of the coefficients along the last axis at 1, 2, … atoms.
+        thickness: weights of the coefficients along the last axis at 1, 2, … atoms. Of groups with
+            no more atoms than coefficients these are the values at 1, 2, … atoms themselves.
         atomic_numbers, zone_codes, thickest: of the groups; thickest [atoms per column].
         voltage, aperture, rmsd, angle: axes, in Å² (see `along_voltage`), mrad², fractions of the
             group's range, mrad (see `along_angle`).
@@ -249,10 +250,18 @@ class AdditiveModel:
         specimens = self.trained_range.specimens
         repeats = jnp.array([repeat_angstrom(*specimen_of(*codes)) for codes in specimens])
         along = along_angle(angles_mrad, voltage, convergence, repeats[group])
-        curves = jnp.matmul(jax.vmap(scattered)(along), self.thickness, precision=EXACT)
+        curves = self._along_thickness(group, jax.vmap(scattered)(along))
         # Most detectors lie outside the aperture, and need not look at the unscattered beam.
         curves += jax.lax.cond(jnp.any(area > 0), direct, lambda: jnp.zeros_like(curves))
         return jnp.minimum(curves, self.column_area[group])
+
+    def _along_thickness(
+        self, group: Int[Array, ""], coefficients: Float[Array, "angles k"]
+    ) -> Float[Array, "angles n"]:
+        k, n = self.thickness.shape
+        own = jnp.pad(coefficients[:, :n], [(0, 0), (0, max(0, n - k))])
+        fitted = jnp.matmul(coefficients, self.thickness, precision=EXACT)
+        return jnp.where(self.thickest[group] <= k, own, fitted)
 
     def _where_known(
         self, x: Inputs, angles_mrad: Float[Array, " angles"], curves: Float[Array, "*curves n"]

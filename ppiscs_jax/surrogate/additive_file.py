@@ -33,7 +33,7 @@ from ppiscs_jax.surrogate.additive_schema import (
 )
 from ppiscs_jax.surrogate.splines import SplineAxis
 
-FORMAT = "ppiscs-jax additive 4"
+FORMAT = "ppiscs-jax additive 5"
 WIDTH_MRAD = 10.0
 ROUNDING = 8e-3
 LEAST_SCALE = 1e-3

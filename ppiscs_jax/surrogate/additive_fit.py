@@ -43,7 +43,8 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
 
     Splines go through the nodes of voltage (quadratic), aperture (cubic) and collection angle
     (quadratic); along rmsd (cubic, at large angles with an inner knot) and thickness they are
-    fitted, which averages noise. The unscattered beam is fitted along rmsd and voltage with
+    fitted, which averages noise. Groups with no more atoms than coefficients along thickness keep
+    the values themselves. The unscattered beam is fitted along rmsd and voltage with
     coefficients not below 0.
 
     Raises:
@@ -75,6 +76,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     solve = {name: np.linalg.pinv(design_matrix(*axis)) for name, axis in axes.items()}
     largest = table.beyond.shape[-1]
     thickness = _thickness_matrix(largest)
+    k = thickness.shape[1]
     weights = 1 / (SMALL_N + np.arange(1, largest + 1) / largest)
     of_thickness = np.linalg.pinv(thickness * weights[:, None]) * weights
     # Inside the aperture what is scattered is a small difference: it gives way to the rest.
@@ -93,7 +95,7 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
         at_rmsd = np.einsum(
             "vV,aA,tT,kN,VRATN->vatkR",
             *(solve[name] for name in ("voltage", "aperture", "angle")),
-            of_thickness,
+            np.eye(k, largest) if thickest <= k else of_thickness,
             beyond / (edges[1:] ** 2)[:, None, None],
             optimize=True,
         )

@@ -200,6 +200,17 @@ def test_thin_groups_are_nan_beyond_their_thickness(table):
     assert np.all(np.isnan(ours[8:]))
 
 
+def test_groups_of_few_atoms_keep_every_value(table):
+    """Curves that change from atom to atom are not smoothed where coefficients suffice."""
+    steps = 1 + 0.2 * (-1.0) ** jnp.arange(12)
+    beyond = table.beyond.at[1].multiply(steps)
+    model = fit_additive(replace(table, beyond=beyond, thickest=jnp.array([12, 5])))
+    smooth = fit_additive(replace(table, thickest=jnp.array([12, 5])))
+    ratio = np.asarray(curve(model, X) / curve(smooth, X))
+    np.testing.assert_allclose(ratio[:5], steps[:5], rtol=1e-3)
+    assert np.all(np.isnan(ratio[5:]))
+
+
 def test_files(model, tmp_path):
     """Written and read: within 0.1 % of detectors 140 mrad wide, still falling with the angle."""
     path = tmp_path / "model.npz"
