@@ -25,13 +25,12 @@ import numpy as np
 from ppiscs_jax import Settings, load_surrogate, predict, simulate
 from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.campaign.inspect import kernel_files
-from ppiscs_jax.campaign.task import task_grid
+from ppiscs_jax.campaign.task import task_grid, task_grids
 from ppiscs_jax.config import load_config
 from ppiscs_jax.multislice.detectors import angle_bins, bin_intensity, intensity
 from ppiscs_jax.multislice.detectors import collection_angle_mrad as collection_angle
 from ppiscs_jax.multislice.wave import crystal_slice
 from ppiscs_jax.simulation import accelerator
-from ppiscs_jax.simulation.levels import grids_reaching
 from ppiscs_jax.simulation.plan import Plan
 from ppiscs_jax.surrogate.table import load_table
 
@@ -186,12 +185,10 @@ def table1(size: Size) -> dict[str, Any]:
     campaign = load_config(ROOT / "experiments" / "dataset" / "wider.toml", Campaign)
     total, programs = 0.0, set()
     for task in campaign.tasks()[:: size(1, 50)]:
-        settings, n_atoms = campaign.settings(task), campaign.thickest(task)
-        fine = task_grid(campaign, settings, n_atoms)
-        grids = grids_reaching(settings, fine, float(campaign.angle_edges_mrad[-1]))
+        n_atoms, grids = campaign.thickest(task), task_grids(campaign, task)
         programs |= {(grid, n_atoms) for grid in grids}
         costs = [math.prod(grid.shape) * len(grid.sites) * n_atoms for grid in grids]
-        total += WAVES_PER_KERNEL * costs[0] + FINE_WAVES_PER_KERNEL * sum(costs)
+        total += WAVES_PER_KERNEL * costs[0] + FINE_WAVES_PER_KERNEL * sum(costs[1:] and costs)
     return {
         "kernels": len(campaign.tasks()),
         "programs": len(programs),

@@ -17,13 +17,13 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import Annulus, main, provenance, save_json
 from ppiscs_jax.campaign.cluster import THREADS_PER_GPU
-from ppiscs_jax.campaign.task import PILOT_ROUNDS
+from ppiscs_jax.campaign.task import pilot_rounds
 from ppiscs_jax.config import Model
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation.averaging import run_levels
 from ppiscs_jax.simulation.batches import in_threads
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, on_accelerator, supercell_grid
-from ppiscs_jax.simulation.kernel import noise_limits
+from ppiscs_jax.simulation.kernel import limits_and_noise
 from ppiscs_jax.simulation.levels import grids_reaching, levels_of
 from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
 from ppiscs_jax.surrogate.evaluate import HeldOut, load_held_out, save_held_out
@@ -100,10 +100,10 @@ def simulate(config: Config, number: int) -> HeldOut:
     limits = [(aperture, *detector, config.noise) for detector in watched]
     kernel, _ = run_levels(
         levels_of([plan.on(g) for g in grids]),
-        lambda kernel: noise_limits(kernel, limits),
+        lambda kernel: limits_and_noise(kernel, limits),
         1.0,
         MOST_WAVES,
-        pilot_rounds=PILOT_ROUNDS,
+        pilot_rounds=pilot_rounds(limits),
     )
     curves = [kernel.curve(aperture, edges[i], edges[j]) for i, j in zip(INNER, OUTER, strict=True)]
     missing = [(0, 0), (0, 0), (0, MOST_ATOMS - n_atoms)]

@@ -25,7 +25,7 @@ from ppiscs_jax.campaign.folder import (
     task_path,
     working_in,
 )
-from ppiscs_jax.campaign.task import noise_over_limit, simulate_task, task_grid
+from ppiscs_jax.campaign.task import noise_over_limit, simulate_task, task_grids
 from ppiscs_jax.errors import InputError
 from ppiscs_jax.io.kernels import save_kernels
 from ppiscs_jax.progress import Callback, callback_of, time_left
@@ -183,14 +183,10 @@ _compiled: set[Any] = set()
 def _forget_old_programs(campaign: Campaign, task: Task) -> None:
     if on_accelerator():
         return  # grids come from a ladder there, and programs are few
-    _compiled.add(_grid(campaign, task))
+    _compiled.update(task_grids(campaign, task))
     if len(_compiled) > MOST_COMPILED:
         jax.clear_caches()
         _compiled.clear()
-
-
-def _grid(campaign: Campaign, task: Task) -> Any:
-    return task_grid(campaign, campaign.settings(task), campaign.thickest(task))
 
 
 class _Report:
@@ -217,6 +213,6 @@ class _Report:
 
 
 def _cost(campaign: Campaign, task: Task) -> float:
-    """About proportional to the time of a task: pixels times atomic planes."""
-    grid = _grid(campaign, task)
+    """About proportional to the time of a task: pixels times atomic planes of most waves."""
+    grid = task_grids(campaign, task)[0]
     return float(np.prod(grid.shape)) * len(grid.sites) * campaign.thickest(task)

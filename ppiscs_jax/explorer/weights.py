@@ -21,7 +21,7 @@ from ppiscs_jax.surrogate.additive_schema import AXES, FIELDS, HALF
 ESCAPE = 255
 """The byte that stands for a number too large for one byte."""
 
-COMPACT_STEPS = (16, 24, 32, 48, 64)
+COMPACT_STEPS = (8, 12, 16, 24, 32, 48, 64)
 MOST_COMPACT = 4_850_000
 """Compact pages round the whole numbers of the file to multiples of the first of these steps with
 which the weights take no more than so many characters, and the page no more than 5 MB."""

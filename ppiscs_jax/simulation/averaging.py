@@ -122,13 +122,16 @@ def run_levels(
             _grow_in_threads(averages, rounds, reporter, workers)
 
     _compile(levels, workers, accelerated)
-    grow([pilot_rounds] + [1] * (len(levels) - 1))
+    most = max_waves / BATCHES
+    first = max(1, min(pilot_rounds, int(most / levels[0].step)))
+    grow([first] + [1] * (len(levels) - 1))
     pilot = True
     while True:
         kernel = _kernel(averages)
         error = float(np.sqrt(np.max(_relative_variance(watch, kernel, kernel))))
         reporter.error = error
-        if error <= (PILOT_IS_ENOUGH if pilot else 1) * target:
+        spent = sum(average.waves for average in averages) >= most
+        if error <= (PILOT_IS_ENOUGH if pilot else 1) * target or spent:
             return kernel, error
         parts = [_relative_variance(watch, _kernel([a]), kernel) for a in averages]
         variances = np.array(parts) * (error**2 / np.max(np.sum(parts, axis=0)))
@@ -140,7 +143,7 @@ def run_levels(
             rates,
             [average.waves for average in averages],
             (AIM * target) ** 2,
-            max_waves / BATCHES,
+            most,
         )
         if pilot:
             enough = (PILOT_IS_ENOUGH * target) ** 2

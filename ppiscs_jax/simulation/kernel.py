@@ -184,7 +184,7 @@ def noise(
     return float(np.mean(curve.standard_error) / np.max(curve.ppiscs))
 
 
-def noise_limits(
+def limits_and_noise(
     kernel: ScatteringKernel, limits: Iterable[tuple[float, float, float, float]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Limits of the noise, and what it is: both [Å²], shape (limits, 1), as `run_levels` watches.

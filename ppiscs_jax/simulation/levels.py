@@ -189,8 +189,9 @@ def level_grids(
 def grids_reaching(settings: Settings, fine: CrystalGrid, outer_mrad: float) -> list[CrystalGrid]:
     """A grid that just holds all angles, and the converged one: levels for kernels as a whole.
 
-    Only the latter where both are one and the same, as those of the ladder for GPUs may be.
+    Only the latter where the former has no fewer pixels, as may happen on the ladder for GPUs.
     """
+    outer_mrad += float(np.hypot(*settings.mistilt_mrad))  # as in `simulation_grid`
     a = settings.element_data.lattice_angstrom
     with jax.ensure_compile_time_eval():
         edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))

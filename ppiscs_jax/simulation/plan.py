@@ -94,7 +94,7 @@ class Plan:
         )
 
     def on(self, grid: CrystalGrid) -> Self:
-        """The same plan on another grid of the same supercell, or on its own."""
+        """The same plan on another grid of the same supercell; the plan itself for its own."""
         if grid == self.grid:
             return self
         specimen = make_specimen(self.settings, grid)

@@ -10,9 +10,12 @@ import pytest
 
 from ppiscs_jax import InputError, Settings, scattering_kernel
 from ppiscs_jax.campaign.config import Campaign
-from ppiscs_jax.campaign.task import simulate_task
+from ppiscs_jax.campaign.task import pilot_rounds, simulate_task, task_grids
 from ppiscs_jax.config import load_config
+from ppiscs_jax.constants import wavelength_angstrom
+from ppiscs_jax.crystal import ELEMENTS
 from ppiscs_jax.simulation.kernel import noise
+from ppiscs_jax.simulation.levels import grids_reaching
 from tests.campaign_samples import SMALL, as_toml, small_campaign
 
 TABLE1 = Path(__file__).parents[2] / "experiments" / "dataset" / "table1.toml"
@@ -189,3 +192,20 @@ def test_a_task_keeps_its_noise_limits():
             a, b = (k.curve(aperture, *detector) for k in (kernel, alone))
             error = np.hypot(a.standard_error, b.standard_error)
             assert np.all(np.abs(a.ppiscs - b.ppiscs) < 4 * error)
+
+
+def test_pilots_of_low_noise_are_longer():
+    """One round where the limits are high, several for the lowest of them."""
+    high, low = (20.0, 45.0, 90.0, 0.01), (26.0, 45.0, 90.0, 0.002)
+    assert pilot_rounds([high]) == 1 < pilot_rounds([high, low])
+
+
+def test_grids_of_a_task():
+    """The coarse one just holds all angles, and goes where it has no fewer pixels."""
+    campaign = small_campaign()
+    coarse, fine = task_grids(campaign, campaign.tasks()[0])
+    wavelength = wavelength_angstrom(campaign.tasks()[0].voltage_kv)
+    edge_mrad = float(campaign.angle_edges_mrad[-1])
+    edge = 1e-3 * edge_mrad / wavelength * ELEMENTS["Al"].lattice_angstrom
+    assert edge <= min(coarse.nyquist) < min(fine.nyquist)
+    assert grids_reaching(campaign.settings(campaign.tasks()[0]), coarse, 2 * edge_mrad) == [coarse]

@@ -72,6 +72,21 @@ def test_unbiased():
     assert np.all(np.abs(value - expected) < 4 * np.hypot(value_error, expected_error))
 
 
+def test_the_pilot_keeps_to_the_most_waves():
+    """However many rounds it is to have; and it is not thrown away where nothing may follow."""
+    levels = levels_of([plan_on(4.0)], control=False)
+    kernel, error = run_levels(levels, watch, 1e-6, 256, pilot_rounds=4)
+    assert kernel.waves == 256
+    assert error > 1e-6
+
+
+def test_levels_without_polynomials():
+    """They get none with more waves either."""
+    level = levels_of([plan_on(4.0)], control=False)[0]
+    assert level.with_waves(64).plan.tilt_order == 0
+    assert levels_of([plan_on(4.0)])[0].with_waves(64).plan.tilt_order > 0
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_same_seed_same_numbers(workers):
     """Whatever the number of threads, and every round of every level can be made again."""
