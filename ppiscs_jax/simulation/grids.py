@@ -98,7 +98,7 @@ def supercell_grid(
     """The smallest grid that holds a band limit k_c [Å⁻¹] in a supercell of a given size [Å].
 
     On CPUs its lengths are those of fast FFTs; on GPUs, where compiling takes longer than
-    computing, it is one of a few (`multislice.grid.LADDER`).
+    computing, it is one of a few (`multislice.grid.on_ladder`).
     """
     return make_grid(
         settings.zone_axis,
