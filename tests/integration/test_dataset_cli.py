@@ -157,7 +157,7 @@ def test_info(capsys, finished, tmp_path):
     assert (code, err) == (0, "")
     for element in ("Al", "Ni"):
         (line,) = [line for line in out.splitlines() if f" {element} " in line]
-        for part in ("100", "60, 300", "0.08, 0.12", "17.5–26", "128"):
+        for part in ("100", "60, 300", "0.08, 0.12", "17.5–26", "192"):
             assert part in line
     assert "no such file" in refused(capsys, "dataset", "info", tmp_path / "none")
 
