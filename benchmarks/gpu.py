@@ -188,7 +188,9 @@ def table1(size: Size) -> dict[str, Any]:
         n_atoms, grids = campaign.thickest(task), task_grids(campaign, task)
         programs |= {(grid, n_atoms) for grid in grids}
         costs = [math.prod(grid.shape) * len(grid.sites) * n_atoms for grid in grids]
-        total += WAVES_PER_KERNEL * costs[0] + FINE_WAVES_PER_KERNEL * sum(costs[1:] and costs)
+        total += WAVES_PER_KERNEL * costs[0]
+        if len(grids) > 1:
+            total += FINE_WAVES_PER_KERNEL * sum(costs)
     return {
         "kernels": len(campaign.tasks()),
         "programs": len(programs),

@@ -17,14 +17,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.common import Annulus, main, provenance, save_json
 from ppiscs_jax.campaign.cluster import THREADS_PER_GPU
-from ppiscs_jax.campaign.task import pilot_rounds
 from ppiscs_jax.config import Model
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.averaging import run_levels
+from ppiscs_jax.simulation.averaging import kernel_to_noise
 from ppiscs_jax.simulation.batches import in_threads
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, on_accelerator, supercell_grid
-from ppiscs_jax.simulation.kernel import limits_and_noise
-from ppiscs_jax.simulation.levels import grids_reaching, levels_of
 from ppiscs_jax.simulation.plan import Plan, power_of_two_rings
 from ppiscs_jax.surrogate.evaluate import HeldOut, load_held_out, save_held_out
 from ppiscs_jax.surrogate.sample import DETECTORS, INNER, LEAST_INNER_MRAD, LEAST_WIDTH_MRAD, OUTER
@@ -96,15 +93,8 @@ def simulate(config: Config, number: int) -> HeldOut:
     aperture = float(settings.convergence_mrad)
     rings = power_of_two_rings([aperture])
     plan = Plan.of(settings, grid, rings, bins, n_atoms, config.seed + number)
-    grids = grids_reaching(settings, grid, FARTHEST_MRAD)
     limits = [(aperture, *detector, config.noise) for detector in watched]
-    kernel, _ = run_levels(
-        levels_of([plan.on(g) for g in grids]),
-        lambda kernel: limits_and_noise(kernel, limits),
-        1.0,
-        MOST_WAVES,
-        pilot_rounds=pilot_rounds(limits),
-    )
+    kernel = kernel_to_noise(plan, limits, MOST_WAVES)
     curves = [kernel.curve(aperture, edges[i], edges[j]) for i, j in zip(INNER, OUTER, strict=True)]
     missing = [(0, 0), (0, 0), (0, MOST_ATOMS - n_atoms)]
     values = np.array([[c.ppiscs for c in curves]]), np.array([[c.standard_error for c in curves]])

@@ -1,51 +1,41 @@
 """One task of a campaign, from config to kernel."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from ppiscs_jax.campaign.config import Campaign, Task
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.grid import CrystalGrid
 from ppiscs_jax.settings import Settings
-from ppiscs_jax.simulation.averaging import run_levels
+from ppiscs_jax.simulation.averaging import kernel_to_noise
 from ppiscs_jax.simulation.grids import band_limit_inv_angstrom, supercell_grid
 from ppiscs_jax.simulation.kernel import ScatteringKernel, limits_and_noise
-from ppiscs_jax.simulation.levels import grids_reaching, levels_of
+from ppiscs_jax.simulation.levels import grids_reaching
 from ppiscs_jax.simulation.plan import Plan
-
-PILOT_ROUNDS = 4
-LOW_NOISE = 3e-3
-"""Rounds of a pilot for noise limits below LOW_NOISE: with one wave per ring and batch, it would
-overestimate how much tilts add to the noise of many waves. One round serves for higher limits."""
 
 
 def simulate_task(campaign: Campaign, task: Task) -> ScatteringKernel:
     """The kernel of a task, with waves enough for the campaign's noise limits.
 
-    Most waves are computed on a grid that just holds all angles, a few on that and on the
-    converged grid (`simulation.levels`). The same campaign and task give the same numbers, whatever
-    was computed before.
+    The same campaign and task give the same numbers, whatever was computed before.
     """
     settings = campaign.settings(task)
     n_atoms = campaign.thickest(task)
-    grids = task_grids(campaign, task)
-    edges, kept = campaign.angle_edges_mrad, np.array(campaign.kept_rings_mrad)
-    plan = Plan.of(settings, grids[-1], np.array(campaign.rings_mrad), edges, n_atoms, task.seed)
-    kernel, _ = run_levels(
-        levels_of([plan.on(g) for g in grids], control=False),
-        lambda kernel: limits_and_noise(kernel.with_rings(kept), campaign.noise_limits),
-        1.0,
-        campaign.max_waves,
-        workers=1,
-        pilot_rounds=pilot_rounds(campaign.noise_limits),
+    plan = Plan.of(
+        settings,
+        task_grid(campaign, settings, n_atoms),
+        np.array(campaign.rings_mrad),
+        campaign.angle_edges_mrad,
+        n_atoms,
+        task.seed,
     )
-    return kernel.with_rings(kept)
-
-
-def pilot_rounds(limits: Iterable[tuple[float, float, float, float]]) -> int:
-    """Rounds of a pilot for noise limits as of `simulation.kernel.limits_and_noise`."""
-    return PILOT_ROUNDS if min(limit for *_, limit in limits) < LOW_NOISE else 1
+    return kernel_to_noise(
+        plan,
+        campaign.noise_limits,
+        campaign.max_waves,
+        kept_rings_mrad=np.array(campaign.kept_rings_mrad),
+        control=False,
+        workers=1,
+    )
 
 
 def noise_over_limit(campaign: Campaign, kernel: ScatteringKernel) -> float:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -21,8 +21,9 @@ from ppiscs_jax.simulation.batches import (
     kernel_of,
 )
 from ppiscs_jax.simulation.grids import on_accelerator
-from ppiscs_jax.simulation.kernel import ScatteringKernel
-from ppiscs_jax.simulation.levels import ROUNDS_TOGETHER, Level
+from ppiscs_jax.simulation.kernel import ScatteringKernel, limits_and_noise
+from ppiscs_jax.simulation.levels import ROUNDS_TOGETHER, Level, grids_reaching, levels_of
+from ppiscs_jax.simulation.plan import Plan
 
 CONTINUED = 4
 """The pilot of a fine level is continued where less than so many times its waves are wanted.
@@ -38,6 +39,11 @@ TILTED_RATE = 2.0
 what makes it vary. Its variance then falls like waves^−TILTED_RATE or faster, at up to some hundred
 waves a batch, because the tilts become denser and the polynomials more.
 """
+
+PILOT_ROUNDS = 4
+LOW_NOISE = 3e-3
+"""Rounds of a pilot for noise limits below LOW_NOISE: with one wave per ring and batch, it would
+overestimate how much tilts add to the noise of many waves. One round serves for higher limits."""
 
 Watch = Callable[[ScatteringKernel], tuple[np.ndarray, np.ndarray]]
 """Values and standard errors of all that is watched, from a kernel; any shape, (…, n)."""
@@ -163,6 +169,45 @@ def run_levels(
         if not any(rounds):
             return kernel, error
         grow(rounds)
+
+
+def kernel_to_noise(
+    plan: Plan,
+    limits: Iterable[tuple[float, float, float, float]],
+    max_waves: int,
+    *,
+    kept_rings_mrad: np.ndarray | None = None,
+    control: bool = True,
+    workers: int | None = None,
+) -> ScatteringKernel:
+    """The kernel of a plan, with all its angles, and with waves enough for limits of its noise.
+
+    Most waves are computed on a grid that just holds all angles, a few on that and on the plan's.
+
+    Args:
+        plan: on the converged grid.
+        limits: apertures, detectors and their limits, as of `limits_and_noise`.
+        max_waves: stop there, even if the noise is above the limits.
+        kept_rings_mrad: edges of the rings that the kernel keeps. Default: those of the plan.
+        control: as of `levels_of`.
+        workers: batches computed at once.
+    """
+    limits = list(limits)
+
+    def kept(kernel: ScatteringKernel) -> ScatteringKernel:
+        return kernel if kept_rings_mrad is None else kernel.with_rings(kept_rings_mrad)
+
+    low = min(limit for *_, limit in limits) < LOW_NOISE
+    grids = grids_reaching(plan.settings, plan.grid, float(plan.angle_edges_mrad[-1]))
+    kernel, _ = run_levels(
+        levels_of([plan.on(grid) for grid in grids], control=control),
+        lambda kernel: limits_and_noise(kept(kernel), limits),
+        1.0,
+        max_waves,
+        workers,
+        pilot_rounds=PILOT_ROUNDS if low else 1,
+    )
+    return kept(kernel)
 
 
 def _compile(levels: Sequence[Level], workers: int | None, accelerated: bool) -> None:

@@ -16,6 +16,13 @@ LOST_FRACTION = 0.03
 LEAST_OUTER_MRAD = 150.0
 
 
+def frequency_inv_angstrom(settings: Settings, angle_mrad: float) -> float:
+    """Spatial frequency θ / λ [Å⁻¹] of a scattering angle."""
+    # Concrete settings give a concrete grid, even while something around is being traced.
+    with jax.ensure_compile_time_eval():
+        return 1e-3 * angle_mrad / float(wavelength_angstrom(settings.voltage_kv))
+
+
 def band_limit_inv_angstrom(settings: Settings, outer_mrad: float, n_atoms: int) -> float:
     """Band limit k_c [Å⁻¹] at which curves up to `outer_mrad` are converged.
 
@@ -72,10 +79,8 @@ def coarse_band_limit_inv_angstrom(
     reach = float(np.max(margin * bulk))
     if outer_mrad > np.max(outer) + 1e-9:
         reach = max(reach, outer_mrad)
-    with jax.ensure_compile_time_eval():
-        wavelength = float(wavelength_angstrom(settings.voltage_kv))
     least = LEAST_SHARE * band_limit_inv_angstrom(settings, outer_mrad, n_atoms)
-    return max(1e-3 * reach / wavelength, least)
+    return max(frequency_inv_angstrom(settings, reach), least)
 
 
 def cell_angstrom(smallest_convergence_mrad: float) -> float:

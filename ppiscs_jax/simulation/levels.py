@@ -18,15 +18,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import jax
 import numpy as np
 
-from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.multislice.grid import CrystalGrid, on_ladder
 from ppiscs_jax.settings import Settings
 from ppiscs_jax.simulation import accelerator
 from ppiscs_jax.simulation.batches import BATCHES, PILOT_IS_ENOUGH, RATE
-from ppiscs_jax.simulation.grids import coarse_band_limit_inv_angstrom, narrow, on_accelerator
+from ppiscs_jax.simulation.grids import (
+    coarse_band_limit_inv_angstrom,
+    frequency_inv_angstrom,
+    narrow,
+    on_accelerator,
+)
 from ppiscs_jax.simulation.plan import WAVES_PER_ROUND, Plan
 
 ROUNDS_TOGETHER = 1
@@ -166,8 +169,7 @@ def level_grids(
         layers = 1
     rung = on_ladder if accelerated else float
     coarse = fine.resampled(rung(band_limit * a), layers)
-    with jax.ensure_compile_time_eval():
-        edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))
+    edge = frequency_inv_angstrom(settings, outer_mrad)
     middle = fine.resampled(rung(max(band_limit, edge) * a))
 
     waves = float(BATCHES * WAVES_PER_ROUND)
@@ -193,8 +195,7 @@ def grids_reaching(settings: Settings, fine: CrystalGrid, outer_mrad: float) -> 
     """
     outer_mrad += float(np.hypot(*settings.mistilt_mrad))  # as in `simulation_grid`
     a = settings.element_data.lattice_angstrom
-    with jax.ensure_compile_time_eval():
-        edge = 1e-3 * outer_mrad / float(wavelength_angstrom(settings.voltage_kv))
+    edge = frequency_inv_angstrom(settings, outer_mrad)
     coarse = fine.resampled(on_ladder(edge * a) if on_accelerator() else edge * a)
     return [coarse, fine] if math.prod(coarse.shape) < math.prod(fine.shape) else [fine]
 

@@ -10,7 +10,7 @@ import pytest
 
 from ppiscs_jax import InputError, Settings, scattering_kernel
 from ppiscs_jax.campaign.config import Campaign
-from ppiscs_jax.campaign.task import pilot_rounds, simulate_task, task_grids
+from ppiscs_jax.campaign.task import simulate_task, task_grids
 from ppiscs_jax.config import load_config
 from ppiscs_jax.constants import wavelength_angstrom
 from ppiscs_jax.crystal import ELEMENTS
@@ -194,10 +194,21 @@ def test_a_task_keeps_its_noise_limits():
             assert np.all(np.abs(a.ppiscs - b.ppiscs) < 4 * error)
 
 
-def test_pilots_of_low_noise_are_longer():
+@pytest.mark.parametrize(("least", "rounds"), [(0.01, 1), (0.002, 4)])
+def test_pilots_of_low_noise_are_longer(monkeypatch, least, rounds):
     """One round where the limits are high, several for the lowest of them."""
-    high, low = (20.0, 45.0, 90.0, 0.01), (26.0, 45.0, 90.0, 0.002)
-    assert pilot_rounds([high]) == 1 < pilot_rounds([high, low])
+    found = []
+
+    def spy(*_, pilot_rounds, **__):
+        found.append(pilot_rounds)
+        raise InterruptedError
+
+    monkeypatch.setattr("ppiscs_jax.simulation.averaging.run_levels", spy)
+    limits = [{"convergence_mrad": a, "limit": limit} for a, limit in ((20, 0.01), (26, least))]
+    campaign = small_campaign(noise=limits)
+    with pytest.raises(InterruptedError):
+        simulate_task(campaign, campaign.tasks()[0])
+    assert found == [rounds]
 
 
 def test_grids_of_a_task():

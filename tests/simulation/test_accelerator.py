@@ -61,6 +61,21 @@ def test_the_same_numbers(plan, expected, chunk):
     assert sum(reports) == 32
 
 
+def test_averages_take_the_same_waves(plan):
+    """Pilot and run proper decide alike, and give the same kernel."""
+
+    def watch(kernel):
+        curve = kernel.curve(20.0, 60.0, 200.0)
+        return curve.ppiscs, curve.standard_error
+
+    kernels = [
+        run_levels(levels_of([plan]), watch, 0.1, 2048, accelerated=accelerated)[0]
+        for accelerated in (True, False)
+    ]
+    assert kernels[0].waves == kernels[1].waves
+    np.testing.assert_allclose(kernels[0].batch_means, kernels[1].batch_means, rtol=0, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_out_of_memory(plan, expected, monkeypatch):
     """Half as much at once, as often as it takes, with a line saying so; nothing counts twice."""
