@@ -25,6 +25,12 @@ THICKNESS_POWER = 0.8
 """Knots are even in n^0.8: curves bend most where they begin. 38 coefficients for 87 atoms leave
 out 0.03 % of the maximum, which is noise of single thicknesses."""
 
+FINE_UP_TO_MRAD, LEAST_STEP_MRAD = 50.0, 2.0
+SHARP_MRAD = (87.5, 108.5)
+"""Beyond the first, nodes of the axis of angles are at least the second apart, except between the
+others, where the rings of the first Laue zone along [111] are: sharp ones, for which data have
+narrower bins."""
+
 RMSD_KNOT = 0.3
 BENDS_FROM_MRAD, BENDS_OVER_MRAD = 60.0, 40.0
 """Place of the inner knot along rmsd, as a fraction of its range, and places along the axis of
@@ -67,13 +73,16 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     voltages = np.asarray(along_voltage(table.voltages_kv), float)
     edges = np.asarray(table.ring_edges_mrad, float)
     angles = np.asarray(table.angles_mrad, float)
+    places = _places(angles)
     axes = {
         "voltage": _through(voltages, 2),
         "aperture": _through(edges[1:] ** 2, 3),
         "rmsd": (clamped(0.0, inner, 1.0, degree), degree, rmsd),
-        "angle": _through(angles, 2),
+        "angle": _through(places, 2),
     }
     solve = {name: np.linalg.pinv(design_matrix(*axis)) for name, axis in axes.items()}
+    axes["aperture"], finer = _refined(*axes["aperture"])
+    solve["aperture"] = finer @ solve["aperture"]
     largest = table.beyond.shape[-1]
     thickness = _thickness_matrix(largest)
     k = thickness.shape[1]
@@ -90,7 +99,8 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
     for group, thickest in enumerate(np.asarray(table.thickest)):
         beyond = _continued(np.asarray(table.beyond[group], float), thickest)
         repeat = repeat_angstrom(*specimens[group])
-        beyond = _along_angles(beyond, angles, np.asarray(table.voltages_kv), edges[1:], repeat)
+        nodes = np.asarray(table.voltages_kv), edges[1:]
+        beyond = _along_angles(beyond, angles, places, *nodes, repeat)
         direct = np.einsum("rR,VRaN->VraN", one_cubic, np.asarray(table.unscattered[group], float))
         at_rmsd = np.einsum(
             "vV,aA,tT,kN,VRATN->vatkR",
@@ -137,24 +147,35 @@ def fit_additive(table: KernelTable) -> AdditiveModel:
 def _along_angles(
     beyond: np.ndarray,
     angles: np.ndarray,
+    places: np.ndarray,
     voltages_kv: np.ndarray,
     apertures_mrad: np.ndarray,
     repeat: float,
 ) -> np.ndarray:
-    """A group's table at even places along `along_angle`.
+    """A group's table at places along `along_angle` instead of angles.
 
-    (voltages, rmsd, apertures, angles, n).
+    (voltages, rmsd, apertures, places, n).
     """
     from scipy.interpolate import CubicSpline
 
     fine = jnp.linspace(angles[0], angles[-1], 20001)
-    moved = np.empty_like(beyond)
+    moved = np.empty((*beyond.shape[:3], len(places), beyond.shape[-1]))
     for v, voltage in enumerate(voltages_kv):
         for a, aperture in enumerate(apertures_mrad):
             along = np.asarray(along_angle(fine, voltage, aperture, repeat))
-            at = np.interp(angles, along, fine)
+            at = np.interp(places, along, fine)
             moved[v, :, a] = CubicSpline(angles, beyond[v, :, a], axis=-2)(at)
     return moved
+
+
+def _places(angles: np.ndarray) -> np.ndarray:
+    """Nodes of the axis of angles, some of the table's."""
+    kept = [angles[0]]
+    for angle in angles[1:-1]:
+        everywhere = angle <= FINE_UP_TO_MRAD or SHARP_MRAD[0] <= angle <= SHARP_MRAD[1]
+        if everywhere or angle - kept[-1] > LEAST_STEP_MRAD - 1e-6:
+            kept.append(angle)
+    return np.array([*kept, angles[-1]])
 
 
 def falling(coefficients: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -191,6 +212,21 @@ def _through(nodes: np.ndarray, degree: int) -> tuple[np.ndarray, int, np.ndarra
     """Knots, degree and nodes of a spline with as many coefficients as nodes."""
     degree = min(degree, len(nodes) - 1)
     return interpolating_knots(nodes, degree), degree, nodes
+
+
+def _refined(
+    knots: np.ndarray, degree: int, nodes: np.ndarray
+) -> tuple[tuple[np.ndarray, int, np.ndarray], np.ndarray]:
+    """The axis with knots in the middle of its first and last span too, and the matrix to it.
+
+    Splines remain what they are, but coefficients come closer to their values.
+    """
+    spans = np.unique(knots)
+    finer = np.sort(np.append(knots, np.unique([spans[:2].mean(), spans[-2:].mean()])))
+    size = len(finer) - degree - 1
+    at = np.array([finer[i + 1 : i + 1 + degree].mean() for i in range(size)])
+    matrix = np.linalg.solve(design_matrix(finer, degree, at), design_matrix(knots, degree, at))
+    return (finer, degree, nodes), matrix
 
 
 def _least_squares(knots: np.ndarray, degree: int, nodes: np.ndarray) -> np.ndarray:

@@ -119,14 +119,17 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
 
     Args:
         paths: files of kernels, packed or not, that together fill a grid: every element and
-            zone axis at every voltage, at as many rmsd, all with the same rings and angles.
+            zone axis at every voltage, at as many rmsd, all with the same rings. Kernels with wider
+            bins of angle than others are interpolated by cubic splines between their edges, all of
+            which the others must have too.
 
     Raises:
         InputError: a file is damaged, or of a mistilted crystal, or the kernels do not fill a grid.
         FileNotFoundError: there is no such file.
     """
     curves: dict[tuple[str, str], dict[tuple[float, float], tuple]] = {}
-    shared: set[tuple] = set()
+    rings_found: set[tuple] = set()
+    bins: set[tuple] = set()
     for path in paths:
         for name, metadata, arrays in read_kernels(path):
             settings = settings_of(metadata)
@@ -134,7 +137,8 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
                 raise InputError(f"{path}: kernel {name}: is of a mistilted crystal")
             key = (settings["element"], settings["zone_axis"])
             rings, angles = arrays["ring_edges_mrad"], arrays["angle_edges_mrad"]
-            shared.add((tuple(rings), tuple(angles)))
+            rings_found.add(tuple(rings))
+            bins.add(tuple(angles))
             area = column_area_angstrom2(ELEMENTS[key[0]], ZONE_AXES[key[1]])
             # Nothing is scattered beyond the last edge.
             try:
@@ -143,9 +147,8 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
                 raise InputError(f"{path}: kernel {name}: {error}") from error
             beyond = area * np.pad(fractions, ((0, 0), (0, 0), (0, 1)))
             node = (settings["voltage_kv"], settings["rmsd_angstrom"])
-            curves.setdefault(key, {})[node] = split_unscattered(
-                np.swapaxes(beyond, 1, 2), rings, angles
-            )
+            split = split_unscattered(np.swapaxes(beyond, 1, 2), rings, angles)
+            curves.setdefault(key, {})[node] = (*split, angles)
     if not curves:
         raise InputError("kernels: there are none")
     voltages = sorted({voltage for group in curves.values() for voltage, _ in group})
@@ -159,11 +162,13 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
     ]
     if len({len(nodes) for nodes in rmsd}) > 1:
         problems.append("kernels: simulated at more rmsd for some specimens than for others")
-    if len(shared) > 1:
+    finest = max(bins, key=len)
+    within = all(set(edges) <= set(finest) and edges[-1] == finest[-1] for edges in bins)
+    if len(rings_found) > 1 or not within:
         problems.append("kernels: of different rings or collection angles")
     if problems:
         raise InputError(problems)
-    return _table(curves, voltages, rmsd, *next(iter(shared)))
+    return _table(curves, voltages, rmsd, *rings_found, finest)
 
 
 def split_unscattered(
@@ -203,6 +208,8 @@ def split_unscattered(
 
 
 def _table(curves: Any, voltages: Any, rmsd: Any, rings: Any, angles: Any) -> KernelTable:
+    from scipy.interpolate import CubicSpline
+
     thickest = [next(iter(group.values()))[0].shape[-1] for group in curves.values()]
     grid = (len(curves), len(voltages), len(rmsd[0]), len(rings) - 1)
     beyond = np.zeros((*grid, len(angles), max(thickest)), np.float32)
@@ -210,7 +217,9 @@ def _table(curves: Any, voltages: Any, rmsd: Any, rings: Any, angles: Any) -> Ke
     for g, group in enumerate(curves.values()):
         for v, voltage in enumerate(voltages):
             for r, displacement in enumerate(rmsd[g]):
-                running, direct = group[voltage, displacement]
+                running, direct, edges = group[voltage, displacement]
+                if len(edges) < len(angles):
+                    running = CubicSpline(edges, running, axis=1)(angles)
                 beyond[g, v, r, ..., : thickest[g]] = running
                 unscattered[g, v, r, ..., : thickest[g]] = direct
     elements, zones = zip(*curves, strict=True)

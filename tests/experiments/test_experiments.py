@@ -16,6 +16,7 @@ from experiments.convergence import run as convergence
 from experiments.crosstalk import run as crosstalk
 from experiments.levels import run as levels
 from experiments.paper_protocol import run as paper_protocol
+from experiments.rings import run as rings
 from ppiscs_jax import InputError, Settings
 from ppiscs_jax.multislice.wave import make_specimen, scatter_batch
 from ppiscs_jax.simulation.grids import simulation_grid
@@ -99,6 +100,21 @@ def test_levels(tmp_path):
     assert all(row["gain"] > 0 for row in rows)
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"table.csv", "result.json", "levels.png"}
+
+
+@pytest.mark.slow
+def test_rings(tmp_path):
+    """Runs on a reduced config; a row for each aperture and width of bins."""
+    out = tmp_path / "out"
+    rows = result_of(rings, folder("rings") / "quick.toml", out)["rows"]
+    assert [(r["bins_mrad"], r["convergence_mrad"]) for r in rows] == [
+        (2, 17.5),
+        (2, 35.5),
+        (1, 17.5),
+        (1, 35.5),
+    ]
+    assert all(0 < r["largest_score"] < 0.1 and 100 <= r["inner_mrad"] < 115 for r in rows)
+    assert (out / "rings.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

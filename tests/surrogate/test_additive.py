@@ -117,6 +117,35 @@ def test_rings_fade_with_rmsd(table, monkeypatch):
     assert bent < 0.5 * largest_error()
 
 
+def test_sharp_rings_are_resolved(table, monkeypatch):
+    """Where data have narrow bins: a ring 2 mrad wide, to 5 % of itself at every edge of a bin."""
+    coarse = np.asarray(table.angles_mrad)
+    angles = np.union1d(coarse, np.arange(80.0, 120.0, 0.5))
+    ring = 0.01 * np.clip((99 - angles) / 2, 0, 1)[:, None] * np.arange(1.0, 13.0)
+    smooth = np.array(
+        [np.interp(angles, coarse, row) for row in np.asarray(table.beyond[1, 0, 0, 0]).T]
+    )
+    beyond = smooth.T + ring * 17.5**2
+    sharp = replace(
+        table,
+        beyond=jnp.asarray(np.broadcast_to(beyond, (2, 2, 4, 5, *beyond.shape))),
+        angles_mrad=jnp.asarray(angles),
+    )
+
+    def largest_error():
+        model = fit_additive(sharp)
+        starts = np.arange(95.0, 102.0, 0.5)
+        x = changed(i2=100.0, i5=17.5)
+        found = np.asarray(model.beyond(x, starts))[:, -1]
+        expected = beyond[np.searchsorted(angles, starts), -1] / 17.5**2
+        return np.abs(found - expected).max() / 0.12
+
+    error = largest_error()
+    assert error < 0.05
+    monkeypatch.setattr(additive_fit, "SHARP_MRAD", (0.0, 0.0))
+    assert largest_error() > 3 * error
+
+
 def test_additive_positive_and_blind_to_aberrations(model):
     """Detectors are sums of their parts (float32), positive; C30 and C10 change nothing at all."""
     random = np.random.default_rng(1)

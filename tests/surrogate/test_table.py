@@ -25,15 +25,15 @@ def beyond(tilt2, angles, voltage, rmsd, n):
     return direct + smooth * (1 + 2e-4 * tilt2)
 
 
-def made_up(element, zone, voltage, rmsd, n_atoms):
+def made_up(element, zone, voltage, rmsd, n_atoms, angles=ANGLES):
     """A kernel of `beyond`, its batches a little apart."""
-    means = np.zeros((4, len(RINGS) - 1, n_atoms, len(ANGLES)))
+    means = np.zeros((4, len(RINGS) - 1, n_atoms, len(angles)))
     for r in range(len(RINGS) - 1):
         low, high = RINGS[r : r + 2] ** 2
         # Inside a ring the table takes tilts to fill it evenly: here to a thousandth.
         tilts = low + (np.arange(1000) + 0.5) / 1000 * (high - low)
         for n in range(n_atoms):
-            curve = beyond(tilts[:, None], ANGLES, voltage, rmsd, n + 1).mean(axis=0)
+            curve = beyond(tilts[:, None], angles, voltage, rmsd, n + 1).mean(axis=0)
             means[:, r, n] = curve - curve[-1]
     means *= 1 + 1e-5 * np.arange(-1.5, 2)[:, None, None, None]
     return ScatteringKernel(
@@ -43,7 +43,7 @@ def made_up(element, zone, voltage, rmsd, n_atoms):
         rmsd_angstrom=rmsd,
         mistilt_mrad=(0.0, 0.0),
         ring_edges_mrad=RINGS,
-        angle_edges_mrad=ANGLES,
+        angle_edges_mrad=angles,
         batch_means=means[..., :-1] - means[..., 1:],
         lost=np.zeros(means.shape[1:3]),
         seed=1,
@@ -178,6 +178,28 @@ def test_holes_are_named(kernels, tmp_path):
     save_kernels(tmp_path / "holes.h5", missing)
     with pytest.raises(InputError, match=r"Al \[100\]: not simulated at 300 kV, 0.12 Å"):
         load_table([tmp_path / "holes.h5"])
+
+
+def test_wider_bins_are_interpolated(kernels, table, tmp_path):
+    """Where others are narrower; at shared edges nothing changes. All edges must be shared."""
+    narrow = np.union1d(ANGLES, np.arange(80.0, 130.0, 0.5))
+    again = {r: made_up("Al", "100", 100.0, r, 6, narrow) for r in RMSD}
+    save_kernels(tmp_path / "mixed.h5", kernels | {f"Al100100.0{r}": again[r] for r in RMSD})
+    mixed = load_table([tmp_path / "mixed.h5"])
+    np.testing.assert_array_equal(mixed.angles_mrad, narrow.astype(np.float32))
+    shared = np.isin(narrow, ANGLES)
+    largest = float(table.beyond.max())
+    np.testing.assert_allclose(mixed.beyond[..., shared, :], table.beyond, atol=2e-5 * largest)
+    gold, aluminium = group_of(mixed, 79), group_of(mixed, 13)
+    for group, voltage, symbol, zone in ((gold, 0, "Au", "110"), (aluminium, 0, "Al", "100")):
+        own = made_up(symbol, zone, 100.0, 0.1, 6, narrow).curve(24.5, 90.5, 120.5)
+        values = mixed.beyond_angles(group, voltage, 0.1, 24.5, jnp.array([90.5, 120.5]))
+        np.testing.assert_allclose((values[0] - values[1])[:6], own.ppiscs, rtol=1e-3)
+
+    other = made_up("Al", "100", 100.0, 0.1, 6, np.setdiff1d(narrow, [60.0]))
+    save_kernels(tmp_path / "other.h5", kernels | {"Al100100.00.1": other})
+    with pytest.raises(InputError, match="different rings or collection angles"):
+        load_table([tmp_path / "other.h5"])
 
 
 def test_kernels_of_mistilted_crystals_are_refused(kernels, tmp_path):
