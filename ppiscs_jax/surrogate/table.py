@@ -168,7 +168,7 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
         problems.append("kernels: of different rings or collection angles")
     if problems:
         raise InputError(problems)
-    return _table(curves, voltages, rmsd, *rings_found, finest)
+    return _table(curves, voltages, rmsd, next(iter(rings_found)), finest)
 
 
 def split_unscattered(
