@@ -16,13 +16,15 @@ FOLDER = ROOT / "experiments" / "dataset"
 def test_committed_kernels():
     """All nodes of the wider campaign are there, each from its own seed.
 
-    Those of Table 1 are of the first campaign, the others of the second.
+    Those of Table 1 and those of [111] at low voltage are of campaigns of their own.
     """
-    first, second = (
-        load_config(FOLDER / config, Campaign).tasks() for config in ("table1.toml", "wider.toml")
-    )
-    seeds = {task.name: task.seed for task in second} | {task.name: task.seed for task in first}
-    assert (len(first), len(second), len(seeds)) == (480, 1296, 1296)
+    campaigns = [
+        load_config(FOLDER / config, Campaign).tasks()
+        for config in ("wider.toml", "rings.toml", "table1.toml")
+    ]
+    seeds = {task.name: task.seed for tasks in campaigns for task in tasks}
+    assert [len(tasks) for tasks in campaigns] == [1296, 288, 480]
+    assert len(seeds) == 1296
     assert verify(FOLDER / "kernels") == (1296, [])
     found = [
         (name, metadata["seed"])
