@@ -26,10 +26,10 @@ THICKNESS_POWER = 0.8
 out 0.03 % of the maximum, which is noise of single thicknesses."""
 
 FINE_UP_TO_MRAD, LEAST_STEP_MRAD = 50.0, 2.0
-SHARP_MRAD = (87.5, 108.5)
+SHARP_MRAD = (88.0, 112.0)
 """Beyond the first, nodes of the axis of angles are at least the second apart, except between the
-others, where the rings of the first Laue zone along [111] are: sharp ones, for which data have
-narrower bins."""
+others. There the rings of the first Laue zone along [111] are, for which data have narrower bins:
+at √(2λ/c), and for a wave that is tilted by t at √(2λ/c + t²)."""
 
 RMSD_KNOT = 0.3
 BENDS_FROM_MRAD, BENDS_OVER_MRAD = 60.0, 40.0
@@ -47,11 +47,11 @@ SMALL_N = 0.05
 def fit_additive(table: KernelTable) -> AdditiveModel:
     """An additive model of a data set.
 
-    Splines go through the nodes of voltage (quadratic), aperture (cubic) and collection angle
-    (quadratic); along rmsd (cubic, at large angles with an inner knot) and thickness they are
-    fitted, which averages noise. Groups with no more atoms than coefficients along thickness keep
-    the values themselves. The unscattered beam is fitted along rmsd and voltage with
-    coefficients not below 0.
+    Splines go through the nodes of voltage (quadratic) and aperture (cubic), and through nodes of
+    collection angle (quadratic), of which those closer than the model resolves are left out. Along
+    rmsd (cubic, at large angles with an inner knot) and thickness they are fitted, which averages
+    noise. Groups with no more atoms than coefficients along thickness keep the values themselves.
+    The unscattered beam is fitted along rmsd and voltage with coefficients not below 0.
 
     Raises:
         InputError: the data set has fewer than two voltages, apertures or rmsd.

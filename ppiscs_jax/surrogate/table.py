@@ -20,6 +20,9 @@ from ppiscs_jax.types import Scalar
 EXACT = jax.lax.Precision.HIGHEST
 """GPUs would round products to three digits: detectors are differences of larger numbers."""
 
+MOST_NUMBERS = 250_000_000
+"""Of a table, which is 1 GB; that of experiments/dataset has 162 million."""
+
 NEIGHBOURS = 4
 """Nodes that an interpolation uses along each axis: cubic polynomials."""
 
@@ -119,9 +122,9 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
 
     Args:
         paths: files of kernels, packed or not, that together fill a grid: every element and
-            zone axis at every voltage, at as many rmsd, all with the same rings. Kernels with wider
-            bins of angle than others are interpolated by cubic splines between their edges, all of
-            which the others must have too.
+            zone axis at every voltage, at as many rmsd, all with the same rings and the same first
+            and last angle. The table has the edges of all bins. A kernel is interpolated by cubic
+            splines at edges that it does not have itself.
 
     Raises:
         InputError: a file is damaged, or of a mistilted crystal, or the kernels do not fill a grid.
@@ -129,16 +132,16 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
     """
     curves: dict[tuple[str, str], dict[tuple[float, float], tuple]] = {}
     rings_found: set[tuple] = set()
-    bins: set[tuple] = set()
+    edges_found: set[tuple] = set()
     for path in paths:
         for name, metadata, arrays in read_kernels(path):
             settings = settings_of(metadata)
             if any(settings["mistilt_mrad"]):
                 raise InputError(f"{path}: kernel {name}: is of a mistilted crystal")
             key = (settings["element"], settings["zone_axis"])
-            rings, angles = arrays["ring_edges_mrad"], arrays["angle_edges_mrad"]
+            rings, angles = arrays["ring_edges_mrad"], arrays["angle_edges_mrad"].round(6)
             rings_found.add(tuple(rings))
-            bins.add(tuple(angles))
+            edges_found.add(tuple(angles))
             area = column_area_angstrom2(ELEMENTS[key[0]], ZONE_AXES[key[1]])
             # Nothing is scattered beyond the last edge.
             try:
@@ -147,8 +150,11 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
                 raise InputError(f"{path}: kernel {name}: {error}") from error
             beyond = area * np.pad(fractions, ((0, 0), (0, 0), (0, 1)))
             node = (settings["voltage_kv"], settings["rmsd_angstrom"])
+            group = curves.setdefault(key, {})
+            if node in group:
+                raise InputError(f"{path}: kernel {name}: of settings that another kernel has too")
             split = split_unscattered(np.swapaxes(beyond, 1, 2), rings, angles)
-            curves.setdefault(key, {})[node] = (*split, angles)
+            group[node] = (*split, angles)
     if not curves:
         raise InputError("kernels: there are none")
     voltages = sorted({voltage for group in curves.values() for voltage, _ in group})
@@ -162,13 +168,24 @@ def load_table(paths: Iterable[str | Path]) -> KernelTable:
     ]
     if len({len(nodes) for nodes in rmsd}) > 1:
         problems.append("kernels: simulated at more rmsd for some specimens than for others")
-    finest = max(bins, key=len)
-    within = all(set(edges) <= set(finest) and edges[-1] == finest[-1] for edges in bins)
-    if len(rings_found) > 1 or not within:
-        problems.append("kernels: of different rings or collection angles")
-    if problems:
+    if len(rings_found) > 1:
+        problems.append("kernels: of different rings of tilts")
+    if len({(edges[0], edges[-1]) for edges in edges_found}) > 1:
+        problems.append("kernels: begin or end at different collection angles")
+    angles = np.unique(np.concatenate(list(edges_found)))
+    if problems or (problems := _size_problem(curves, len(angles))):
         raise InputError(problems)
-    return _table(curves, voltages, rmsd, next(iter(rings_found)), finest)
+    return _table(curves, voltages, rmsd, next(iter(rings_found)), angles)
+
+
+def _size_problem(curves: Any, angles: int) -> list[str]:
+    """Say why a table of these kernels would be too large, or nothing."""
+    kernels = [running for group in curves.values() for running, *_ in group.values()]
+    thickest = max(running.shape[-1] for running in kernels)
+    numbers = sum(len(running) * angles * thickest for running in kernels)
+    if numbers <= MOST_NUMBERS:
+        return []
+    return [f"kernels: {numbers} numbers in one table; at most {MOST_NUMBERS} are taken"]
 
 
 def split_unscattered(

@@ -10,6 +10,7 @@ import pytest
 from ppiscs_jax import InputError
 from ppiscs_jax.io.kernels import save_kernels
 from ppiscs_jax.simulation.kernel import ScatteringKernel
+from ppiscs_jax.surrogate import table as surrogate_table
 from ppiscs_jax.surrogate.sample import DETECTORS, sample, split_cells
 from ppiscs_jax.surrogate.table import load_table, neighbours
 
@@ -181,7 +182,7 @@ def test_holes_are_named(kernels, tmp_path):
 
 
 def test_wider_bins_are_interpolated(kernels, table, tmp_path):
-    """Where others are narrower; at shared edges nothing changes. All edges must be shared."""
+    """Where others are narrower; at shared edges nothing changes. All begin and end alike."""
     narrow = np.union1d(ANGLES, np.arange(80.0, 130.0, 0.5))
     again = {r: made_up("Al", "100", 100.0, r, 6, narrow) for r in RMSD}
     save_kernels(tmp_path / "mixed.h5", kernels | {f"Al100100.0{r}": again[r] for r in RMSD})
@@ -196,10 +197,28 @@ def test_wider_bins_are_interpolated(kernels, table, tmp_path):
         values = mixed.beyond_angles(group, voltage, 0.1, 24.5, jnp.array([90.5, 120.5]))
         np.testing.assert_allclose((values[0] - values[1])[:6], own.ppiscs, rtol=1e-3)
 
-    other = made_up("Al", "100", 100.0, 0.1, 6, np.setdiff1d(narrow, [60.0]))
-    save_kernels(tmp_path / "other.h5", kernels | {"Al100100.00.1": other})
-    with pytest.raises(InputError, match="different rings or collection angles"):
-        load_table([tmp_path / "other.h5"])
+    for edges in (ANGLES[5:], ANGLES[:-5]):
+        other = made_up("Al", "100", 100.0, 0.1, 6, edges)
+        save_kernels(tmp_path / "other.h5", kernels | {"Al100100.00.1": other})
+        with pytest.raises(InputError, match="begin or end at different collection angles"):
+            load_table([tmp_path / "other.h5"])
+
+
+def test_settings_of_two_kernels_are_refused(kernels, tmp_path):
+    """Which of the two counts would depend on the order of the files."""
+    save_kernels(tmp_path / "all.h5", kernels)
+    kernel = next(iter(kernels.values()))
+    save_kernels(tmp_path / "again.h5", {"another_name": kernel})
+    with pytest.raises(InputError, match="another_name: of settings that another kernel has too"):
+        load_table([tmp_path / "all.h5", tmp_path / "again.h5"])
+
+
+def test_too_large_tables_are_refused(kernels, tmp_path, monkeypatch):
+    """Before memory is taken: kernels with many bins make all others as large."""
+    save_kernels(tmp_path / "kernels.h5", kernels)
+    monkeypatch.setattr(surrogate_table, "MOST_NUMBERS", 1000)
+    with pytest.raises(InputError, match="numbers in one table; at most 1000 are taken"):
+        load_table([tmp_path / "kernels.h5"])
 
 
 def test_kernels_of_mistilted_crystals_are_refused(kernels, tmp_path):
