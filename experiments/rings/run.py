@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from matplotlib.figure import Figure
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from experiments.common import ROOT, Annulus, main, save_cases, tidy
+from experiments.common import ROOT, main, save_cases, tidy
 from experiments.dataset.study.interpolate import with_bins
 from ppiscs_jax.campaign.config import Campaign
 from ppiscs_jax.campaign.task import task_grid
@@ -43,10 +43,25 @@ class Config(Model):
     noise: PositiveFloat
     max_waves: PositiveInt
     apertures_mrad: Numbers
-    starts_mrad: Annulus
+    starts_mrad: tuple[PositiveFloat, PositiveFloat]
     width_mrad: PositiveFloat
     bins_mrad: Numbers
     fine_mrad: PositiveFloat
+
+    @model_validator(mode="after")
+    def _bins_fit(self) -> Self:
+        """Wider bins are put together from whole fine ones, and fill the range of detectors."""
+        span = self.starts_mrad[1] + self.width_mrad - self.starts_mrad[0]
+        for step in self.bins_mrad:
+            fine, parts = step / self.fine_mrad, span / step
+            if abs(fine - round(fine)) > 1e-6:
+                raise ValueError(f"bins_mrad = {step:g} mrad: must be a multiple of fine_mrad")
+            if parts < 1 or abs(parts - round(parts)) > 1e-6:
+                raise ValueError(
+                    f"bins_mrad = {step:g} mrad: must divide the {span:g} mrad from the first "
+                    "start to the end of the last detector"
+                )
+        return self
 
 
 def edges_of(config: Config, campaign: Campaign, step_mrad: float) -> np.ndarray:
