@@ -74,8 +74,7 @@ def edges_of(config: Config, campaign: Campaign, step_mrad: float) -> np.ndarray
 
 def simulate(config: Config, campaign: Campaign, settings: Settings) -> ScatteringKernel:
     """The kernel in fine bins, as the campaign would simulate it."""
-    usual = settings.zone_axis_data.thickest(settings.element_data)
-    n_atoms = config.n_atoms or campaign.n_atoms.get(settings.zone_axis, usual)
+    n_atoms = config.n_atoms or campaign.thickest(settings)
     plan = Plan.of(
         settings,
         task_grid(campaign, settings, n_atoms),
@@ -108,10 +107,9 @@ def largest_score(
 
 def cases(config: Config, campaign: Campaign) -> Iterator[list[dict[str, Any]]]:
     """Rows of each specimen, which all share its simulation."""
-    inner, outer = campaign.detectors_mrad[0]
-    for element, zone, voltage in config.specimens:
-        first = config.apertures_mrad[0]
-        settings = Settings(element, zone, voltage, first, inner, outer, config.rmsd_angstrom)
+    first = config.apertures_mrad[0], *campaign.detectors_mrad[0], config.rmsd_angstrom
+    # All of them before any work, so that bad values are found at once.
+    for settings in [Settings(*specimen, *first) for specimen in config.specimens]:
         fine = simulate(config, campaign, settings)
         rows = []
         for step in config.bins_mrad:
@@ -120,9 +118,9 @@ def cases(config: Config, campaign: Campaign) -> Iterator[list[dict[str, Any]]]:
                 largest, start = largest_score(config, fine, wide, aperture)
                 rows.append(
                     {
-                        "element": element,
-                        "zone_axis": zone,
-                        "voltage_kv": voltage,
+                        "element": settings.element,
+                        "zone_axis": settings.zone_axis,
+                        "voltage_kv": settings.voltage_kv,
                         "convergence_mrad": aperture,
                         "bins_mrad": step,
                         "largest_score": largest,

@@ -203,10 +203,10 @@ class Campaign(Model):
         decisive = self.model_dump(mode="json", exclude=set(self.NODES))
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
-    def thickest(self, task: "Task") -> int:
-        """Largest thickness of a task [atoms per column]."""
-        usual = ZONE_AXES[task.zone_axis].thickest(ELEMENTS[task.element])
-        return self.n_atoms.get(task.zone_axis, usual)
+    def thickest(self, specimen: "Task | Settings") -> int:
+        """Largest thickness of a task, or of settings [atoms per column]."""
+        usual = ZONE_AXES[specimen.zone_axis].thickest(ELEMENTS[specimen.element])
+        return self.n_atoms.get(specimen.zone_axis, usual)
 
     def settings(self, task: "Task") -> Settings:
         """Settings of a task, with the first aperture and detector of the noise limits."""

@@ -104,7 +104,7 @@ def test_levels(tmp_path):
 
 @pytest.mark.parametrize(("config", "result"), [("config", ""), ("other_zones", "other_zones")])
 def test_committed_rings_are_of_their_configs(config, result):
-    """As of other experiments."""
+    """The configs saved with the committed results are the committed configs."""
     said = load_config(folder("rings") / f"{config}.toml", rings.Config)
     path = folder("rings") / "result" / result / "result.json"
     saved = json.loads(path.read_text(encoding="utf-8"))
